@@ -1,0 +1,11 @@
+"""Compiled kernels, or their numpy twins where the extension is missing; both give the same answers.
+
+Kernels take contiguous arrays, ints and floats; the caller allocates the outputs.
+"""
+
+try:
+    from recsys.kernels._kernels import instruction_set, instruction_sets, search, select
+except ModuleNotFoundError:  # built without a compiler; a broken extension still fails loudly
+    from recsys.kernels.reference import instruction_set, instruction_sets, search, select
+
+__all__ = ["instruction_set", "instruction_sets", "search", "select"]

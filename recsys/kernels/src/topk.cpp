@@ -1,0 +1,201 @@
+// Blocked matrix product with fused selection. Compiled once per instruction set (RECSYS_ISA).
+//
+// Nothing here instantiates a template or calls an inline function of the standard library: the linker keeps one
+// copy of those for all objects, and it could be the one with instructions this machine lacks.
+//
+// The score of a (query, item) pair is summed in one fixed order, whatever the block it is computed in, so that a
+// batch, a single request and any number of threads agree to the bit:
+//   lane l collects  sum_j q[8j + l] y[8j + l],  then  ((0+1) + (2+3)) + ((4+5) + (6+7)).
+#include "topk.hpp"
+
+#include <cmath>
+#include <cstring>
+
+namespace recsys {
+namespace RECSYS_ISA {
+namespace {
+
+constexpr int64_t lanes = 8;
+constexpr int64_t item_block = 256;
+typedef float vec __attribute__((vector_size(lanes * sizeof(float))));
+
+inline vec load(const float *from) {
+    vec v;
+    std::memcpy(&v, from, sizeof v);
+    return v;
+}
+
+inline vec load_tail(const float *from, int64_t count) {
+    vec v = {};
+    std::memcpy(&v, from, static_cast<size_t>(count) * sizeof(float));
+    return v;
+}
+
+inline vec pair_sums(vec a, vec b) {
+    return __builtin_shufflevector(a, b, 0, 8, 2, 10, 4, 12, 6, 14) +
+           __builtin_shufflevector(a, b, 1, 9, 3, 11, 5, 13, 7, 15);
+}
+
+inline vec quad_sums(vec ab, vec cd) {
+    return __builtin_shufflevector(ab, cd, 0, 1, 8, 9, 4, 5, 12, 13) +
+           __builtin_shufflevector(ab, cd, 2, 3, 10, 11, 6, 7, 14, 15);
+}
+
+// Eight accumulators to their eight sums.
+inline vec reduce(const vec (&a)[8]) {
+    vec low = quad_sums(pair_sums(a[0], a[1]), pair_sums(a[2], a[3]));
+    vec high = quad_sums(pair_sums(a[4], a[5]), pair_sums(a[6], a[7]));
+    return __builtin_shufflevector(low, high, 0, 1, 2, 3, 8, 9, 10, 11) +
+           __builtin_shufflevector(low, high, 4, 5, 6, 7, 12, 13, 14, 15);
+}
+
+// Scores of Q queries (rows of `queries`, padded to `padded`) and 8 / Q items, written to out[q * item_block + i].
+template <int Q>
+inline void score_tile(const float *queries, int64_t padded, const float *items, int64_t width, float *out) {
+    constexpr int I = 8 / Q;
+    vec acc[8] = {};
+    int64_t j = 0;
+    for (; j + lanes <= width; j += lanes) {
+        vec y[I];
+        for (int i = 0; i < I; ++i) y[i] = load(items + i * width + j);
+        for (int q = 0; q < Q; ++q) {
+            vec x = load(queries + q * padded + j);
+            for (int i = 0; i < I; ++i) acc[q * I + i] += x * y[i];
+        }
+    }
+    if (j < width) {
+        for (int i = 0; i < I; ++i) {
+            vec y = load_tail(items + i * width + j, width - j);
+            for (int q = 0; q < Q; ++q) acc[q * I + i] += load(queries + q * padded + j) * y;
+        }
+    }
+    vec sums = reduce(acc);
+    for (int q = 0; q < Q; ++q) std::memcpy(out + q * item_block, reinterpret_cast<float *>(&sums) + q * I, I * sizeof(float));
+}
+
+template <int Q>
+void score_items(const float *queries, int64_t padded, const float *items, int64_t n_items, int64_t width, float *out) {
+    constexpr int64_t I = 8 / Q;
+    int64_t i = 0;
+    for (; i + I <= n_items; i += I) score_tile<Q>(queries, padded, items + i * width, width, out + i);
+    for (; i < n_items; ++i) {  // the last few items: the same sums, one item repeated
+        for (int q = 0; q < Q; ++q) {
+            vec acc[8] = {};
+            int64_t j = 0;
+            for (; j + lanes <= width; j += lanes) acc[0] += load(queries + q * padded + j) * load(items + i * width + j);
+            if (j < width) acc[0] += load(queries + q * padded + j) * load_tail(items + i * width + j, width - j);
+            out[q * item_block + i] = reduce(acc)[0];
+        }
+    }
+}
+
+// The k best so far as a heap with the worst at the root: a lower score, or an equal one on a later row.
+struct Best {
+    int32_t *rows;
+    float *scores;
+    int64_t k, size;
+
+    bool worse(int64_t a, int64_t b) const {
+        return scores[a] < scores[b] || (scores[a] == scores[b] && rows[a] > rows[b]);
+    }
+    void swap(int64_t a, int64_t b) {
+        int32_t row = rows[a];
+        float score = scores[a];
+        rows[a] = rows[b], scores[a] = scores[b];
+        rows[b] = row, scores[b] = score;
+    }
+    void sink(int64_t at, int64_t count) {
+        for (int64_t child; (child = 2 * at + 1) < count; at = child) {
+            if (child + 1 < count && worse(child + 1, child)) ++child;
+            if (!worse(child, at)) return;
+            swap(child, at);
+        }
+    }
+    void add(int32_t row, float score) {
+        if (size < k) {
+            int64_t at = size++;
+            rows[at] = row, scores[at] = score;
+            for (; at > 0 && worse(at, (at - 1) / 2); at = (at - 1) / 2) swap(at, (at - 1) / 2);
+        } else {
+            rows[0] = row, scores[0] = score;
+            sink(0, k);
+        }
+    }
+    // Best first, then the padding.
+    void finish() {
+        for (int64_t last = size - 1; last > 0; --last) {
+            swap(0, last);
+            sink(0, last);
+        }
+        for (int64_t at = size; at < k; ++at) rows[at] = -1, scores[at] = -HUGE_VALF;
+    }
+};
+
+// Offers scores of item rows first .. first + count - 1. Rows come in ascending order, so an equal score never
+// displaces an earlier one and the test against the worst kept score is strict.
+void offer(Best &best, const float *scores, int64_t first, int64_t count, const uint8_t *allowed,
+           const int32_t *&exclude, const int32_t *exclude_end) {
+    for (int64_t i = 0; i < count; ++i) {
+        float score = scores[i];
+        if (best.size == best.k && !(score > best.scores[0])) continue;
+        int32_t row = static_cast<int32_t>(first + i);
+        if (allowed && !(allowed[row >> 3] >> (row & 7) & 1)) continue;
+        while (exclude != exclude_end && *exclude < row) ++exclude;
+        if (exclude != exclude_end && *exclude == row) continue;
+        if (score == score) best.add(row, score);
+    }
+}
+
+struct Excluded {
+    const int32_t *next, *end;
+};
+
+inline Excluded excluded(const Restriction &restriction, int64_t query) {
+    if (!restriction.exclude_indptr) return {nullptr, nullptr};
+    return {restriction.exclude_rows + restriction.exclude_indptr[query],
+            restriction.exclude_rows + restriction.exclude_indptr[query + 1]};
+}
+
+}  // namespace
+
+void search_block(const Search &search, int64_t begin, int64_t end, float *scratch) {
+    const int64_t width = search.width, padded = (width + lanes - 1) / lanes * lanes, n_queries = end - begin;
+    float *queries = scratch, *scores = scratch + query_block * padded;
+    Best best[query_block];
+    Excluded exclude[query_block];
+    for (int64_t q = 0; q < n_queries; ++q) {
+        std::memset(queries + q * padded, 0, static_cast<size_t>(padded) * sizeof(float));
+        std::memcpy(queries + q * padded, search.queries + (begin + q) * width, static_cast<size_t>(width) * sizeof(float));
+        best[q] = {search.rows + (begin + q) * search.k, search.scores + (begin + q) * search.k, search.k, 0};
+        exclude[q] = excluded(search.restriction, begin + q);
+    }
+    for (int64_t first = 0; first < search.n_items; first += item_block) {
+        const int64_t left = search.n_items - first, count = left < item_block ? left : item_block;
+        const float *items = search.item_vectors + first * width;
+        int64_t q = 0;
+        for (; q + 2 <= n_queries; q += 2) score_items<2>(queries + q * padded, padded, items, count, width, scores + q * item_block);
+        if (q < n_queries) score_items<1>(queries + q * padded, padded, items, count, width, scores + q * item_block);
+        for (q = 0; q < n_queries; ++q) {
+            float *block = scores + q * item_block;
+            if (search.item_scale)
+                for (int64_t i = 0; i < count; ++i) block[i] *= search.item_scale[first + i];
+            if (search.item_bias)
+                for (int64_t i = 0; i < count; ++i) block[i] += search.item_bias[first + i];
+            offer(best[q], block, first, count, search.restriction.allowed, exclude[q].next, exclude[q].end);
+        }
+    }
+    for (int64_t q = 0; q < n_queries; ++q) best[q].finish();
+}
+
+void select_block(const Select &select, int64_t begin, int64_t end) {
+    for (int64_t query = begin; query < end; ++query) {
+        Best best = {select.rows + query * select.k, select.out_scores + query * select.k, select.k, 0};
+        Excluded exclude = excluded(select.restriction, query);
+        offer(best, select.scores + query * select.n_items, 0, select.n_items, select.restriction.allowed, exclude.next,
+              exclude.end);
+        best.finish();
+    }
+}
+
+}  // namespace RECSYS_ISA
+}  // namespace recsys
