@@ -1,0 +1,117 @@
+"""From factors, ids and histories to named flat arrays and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.artifacts.manifest import ArtifactManifest
+from recsys.artifacts.store import StoredArrays
+from recsys.errors import ArtifactError, DataError
+from recsys.factors import Factors, FoldIn
+from recsys.ids import IdMap
+
+ITEM_SIDE = (
+    "item_vectors",
+    "item_bias",
+    "item_counts",
+    "gram",
+    *(f"item_ids_{a}" for a in ("text", "offsets", "order")),
+)
+"""The arrays a server needs; user vectors and histories come from the online store, one user at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Histories:
+    """Raw events of every user, oldest first: what a list leaves out and what a vector is folded in from.
+
+    Parameters
+    ----------
+    indptr : ndarray of shape (n_users + 1,), int64
+    items : ndarray of shape (n_events,), int32
+    weights : ndarray of shape (n_events,), float32
+        Raw, as the weight rule takes them.
+    """
+
+    indptr: NDArray[np.int64]
+    items: NDArray[np.int32]
+    weights: NDArray[np.float32]
+
+    def of(self, user: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Items and raw weights of one user row."""
+        events = slice(int(self.indptr[user]), int(self.indptr[user + 1]))
+        return self.items[events], self.weights[events]
+
+
+@dataclass(frozen=True, eq=False)
+class Artifact:
+    """A whole published model."""
+
+    manifest: ArtifactManifest
+    factors: Factors
+    users: IdMap
+    items: IdMap
+    histories: Histories
+    item_counts: NDArray[np.float32]
+
+
+def pack(
+    factors: Factors, users: IdMap, items: IdMap, histories: Histories, item_counts: NDArray[np.float32]
+) -> dict[str, NDArray[Any]]:
+    """Name the arrays of a model for an `ArtifactStore`; `DataError` if a published number is not finite."""
+    factors.check_finite()
+    arrays: dict[str, NDArray[Any]] = {
+        "user_vectors": factors.user_vectors,
+        "item_vectors": factors.item_vectors,
+        "item_bias": factors.item_bias,
+        "item_counts": item_counts,
+        "history_indptr": histories.indptr,
+        "history_items": histories.items,
+        "history_weights": histories.weights,
+    }
+    for name, ids in (("user_ids", users), ("item_ids", items)):
+        arrays |= {f"{name}_text": ids.text, f"{name}_offsets": ids.offsets, f"{name}_order": ids.order}
+    if factors.fold_in is not None:
+        arrays["gram"] = factors.fold_in.gram
+    return arrays
+
+
+def item_side(stored: StoredArrays) -> tuple[Factors, IdMap, NDArray[np.float32]]:
+    """Factors without users, item ids and item counts, from the arrays of `ITEM_SIDE`."""
+    arrays = stored.arrays
+    try:
+        no_users = np.zeros((0, arrays["item_vectors"].shape[1]), np.float32)
+        return _factors(stored, no_users), _ids(arrays, "item_ids"), arrays["item_counts"]
+    except (KeyError, DataError) as error:
+        raise ArtifactError(f"version {stored.manifest.version} is incomplete: {error}") from error
+
+
+def unpack(stored: StoredArrays) -> Artifact:
+    """Put a verified artefact together again; `ArtifactError` if an array is missing or does not fit the others."""
+    arrays = stored.arrays
+    try:
+        histories = Histories(arrays["history_indptr"], arrays["history_items"], arrays["history_weights"])
+        factors = _factors(stored, arrays["user_vectors"])
+        users, items = _ids(arrays, "user_ids"), _ids(arrays, "item_ids")
+    except (KeyError, DataError) as error:
+        raise ArtifactError(f"version {stored.manifest.version} is incomplete: {error}") from error
+    sizes = len(users), len(items), len(histories.indptr) - 1
+    if sizes != (len(factors.user_vectors), len(factors.item_vectors), len(users)):
+        raise ArtifactError(f"version {stored.manifest.version} has ids, vectors and histories of different lengths")
+    return Artifact(stored.manifest, factors, users, items, histories, arrays["item_counts"])
+
+
+def _factors(stored: StoredArrays, user_vectors: NDArray[np.float32]) -> Factors:
+    arrays, settings = stored.arrays, stored.manifest.config.get("fold_in")
+    fold_in = None
+    if settings is not None:
+        fold_in = FoldIn(arrays["gram"], float(settings["regularization"]), float(settings["alpha"]))
+    return Factors(user_vectors, arrays["item_vectors"], arrays["item_bias"], fold_in)
+
+
+def _ids(arrays: Mapping[str, NDArray[Any]], name: str) -> IdMap:
+    return IdMap(arrays[f"{name}_text"], arrays[f"{name}_offsets"], arrays[f"{name}_order"])

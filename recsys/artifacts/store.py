@@ -1,0 +1,144 @@
+"""Where artefacts live: created once, verified whenever they are opened, memory-mapped."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import shutil
+import uuid
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.artifacts.manifest import ArraySpec, ArtifactManifest, check_name
+from recsys.errors import ArtifactError, ConflictError, NoModelError, storing
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, eq=False)
+class StoredArrays:
+    """A verified artefact: its manifest and read-only arrays."""
+
+    manifest: ArtifactManifest
+    arrays: Mapping[str, NDArray[Any]]
+
+
+class ArtifactStore(Protocol):
+    """Immutable versions by namespace."""
+
+    def put(self, manifest: ArtifactManifest, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Store a version, whole or not at all.
+
+        Raises `ConflictError` if it exists already and `StorageError` if the place refuses.
+        """
+
+    def open(
+        self, namespace: str, version: str, *, manifest_sha256: str | None = None, names: Collection[str] | None = None
+    ) -> StoredArrays:
+        """Verify a version against its manifest, and the manifest against the hash the pointer carries, and open it.
+
+        With `names`, only those arrays are verified and opened. Raises `NoModelError` if there is no such version
+        and `ArtifactError` if any byte of it is not what was published.
+        """
+
+
+class LocalArtifactStore:
+    """Artefacts in folders: ``root/namespace/version/{manifest.json, *.npy}``.
+
+    A version is written beside its place, flushed, read back and verified, and then appears by one rename.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def put(self, manifest: ArtifactManifest, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """See `ArtifactStore.put`."""
+        final = self.root / manifest.namespace / manifest.version
+        draft = final.with_name(f".{manifest.version}.{uuid.uuid4().hex}")
+        with storing(f"storing version {manifest.version} under {self.root}"):
+            draft.mkdir(parents=True)
+            try:
+                for spec in manifest.arrays:
+                    array = np.ascontiguousarray(arrays[spec.name])
+                    _write(draft / f"{spec.name}.npy", [spec.header, array.data if array.size else b""])
+                _write(draft / MANIFEST, [manifest.to_bytes()])
+                _open(draft, manifest.sha256, None)
+                sync_folder(draft)
+                _rename_new(draft, final)
+                sync_folder(final.parent)
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
+
+    def open(
+        self, namespace: str, version: str, *, manifest_sha256: str | None = None, names: Collection[str] | None = None
+    ) -> StoredArrays:
+        """See `ArtifactStore.open`."""
+        folder = self.root / check_name("namespace", namespace) / check_name("version", version)
+        if not folder.is_dir():
+            raise NoModelError(f"namespace {namespace!r} has no version {version!r} under {self.root}")
+        stored = _open(folder, manifest_sha256, names)
+        if (stored.manifest.namespace, stored.manifest.version) != (namespace, version):
+            raise ArtifactError(f"{folder} holds version {stored.manifest.version} of {stored.manifest.namespace}")
+        return stored
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the entries of a folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _write(path: Path, parts: list[Any]) -> None:
+    with path.open("xb") as file:
+        for part in parts:
+            file.write(part)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _rename_new(draft: Path, final: Path) -> None:
+    try:
+        draft.rename(final)  # fails on a folder that has anything in it
+    except OSError as error:
+        if final.exists():
+            raise ConflictError(f"version {final.name} exists already and is never overwritten") from error
+        raise
+
+
+def _open(folder: Path, manifest_sha256: str | None, names: Collection[str] | None) -> StoredArrays:
+    with storing(f"reading {folder}"):
+        try:
+            data = (folder / MANIFEST).read_bytes()
+        except FileNotFoundError:
+            raise ArtifactError(f"{folder} has no manifest") from None
+    if manifest_sha256 is not None and hashlib.sha256(data).hexdigest() != manifest_sha256:
+        raise ArtifactError(f"the manifest in {folder} is not the one that was published")
+    manifest = ArtifactManifest.from_bytes(data)
+    wanted = [spec for spec in manifest.arrays if names is None or spec.name in names]
+    return StoredArrays(manifest, {spec.name: _map(folder / f"{spec.name}.npy", spec) for spec in wanted})
+
+
+def _map(path: Path, spec: ArraySpec) -> NDArray[Any]:
+    """Memory-map one .npy file after comparing its size, its header and its hash with the manifest."""
+    with storing(f"reading {path}"):
+        try:
+            with path.open("rb") as file:
+                if os.fstat(file.fileno()).st_size != spec.file_bytes:
+                    raise ArtifactError(f"{path} is not {spec.file_bytes:,} bytes long: it is truncated or replaced")
+                content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except FileNotFoundError:
+            raise ArtifactError(f"{path} is missing") from None
+    if hashlib.sha256(content).hexdigest() != spec.sha256:
+        raise ArtifactError(f"{path} is damaged: its SHA-256 is not the manifest's")
+    if content[: len(spec.header)] != spec.header:
+        raise ArtifactError(f"{path} does not hold {spec.dtype} of shape {spec.shape}")
+    return np.frombuffer(content, spec.dtype, offset=len(spec.header)).reshape(spec.shape)

@@ -1,0 +1,18 @@
+"""Answers from published factors: imports the standard library, numpy and our kernels, nothing else."""
+
+from recsys.serving.loader import ModelLoader
+from recsys.serving.online import OnlineStore, UserState
+from recsys.serving.online.memory import MemoryOnlineStore
+from recsys.serving.online.sqlite import SQLiteOnlineStore
+from recsys.serving.service import RankedItem, RankedList, RecommendationService
+
+__all__ = [
+    "MemoryOnlineStore",
+    "ModelLoader",
+    "OnlineStore",
+    "RankedItem",
+    "RankedList",
+    "RecommendationService",
+    "SQLiteOnlineStore",
+    "UserState",
+]

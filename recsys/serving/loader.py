@@ -1,0 +1,132 @@
+"""The model in memory: found through the pointer, verified, swapped whole, kept when a newer one fails to load."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.artifacts.artifact import ITEM_SIDE, item_side
+from recsys.artifacts.manifest import ArtifactManifest
+from recsys.artifacts.registry import ModelRegistry, Pointer
+from recsys.artifacts.store import ArtifactStore
+from recsys.errors import NoModelError, RecsysError
+from recsys.factors import Factors
+from recsys.ids import IdMap
+from recsys.index import ItemIndex
+from recsys.weights import WeightRule
+
+
+@dataclass(frozen=True, eq=False)
+class ServedModel:
+    """One version as requests use it: the item side, mapped from the artefact."""
+
+    sequence: int
+    manifest: ArtifactManifest
+    factors: Factors
+    items: IdMap
+    item_counts: NDArray[np.float32]
+
+    @cached_property
+    def index(self) -> ItemIndex:
+        """Search by score."""
+        return ItemIndex(self.factors.item_vectors, self.factors.item_bias)
+
+    @cached_property
+    def cosine_index(self) -> ItemIndex:
+        """Search by cosine of the item vectors."""
+        return ItemIndex.cosine(self.factors.item_vectors)
+
+    @cached_property
+    def popularity(self) -> ItemIndex:
+        """Search by number of users, for everybody alike."""
+        return ItemIndex(np.zeros((len(self.items), 0), np.float32), self.item_counts)
+
+    @cached_property
+    def weight_rule(self) -> WeightRule:
+        """How raw weights became training weights."""
+        return WeightRule(**self.manifest.config["weights"])
+
+    @property
+    def events_through(self) -> int:
+        """Position of the last online event the training data hold."""
+        return int(self.manifest.data["events_through"])
+
+
+@dataclass
+class _Slot:
+    """What is known of one namespace."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    model: ServedModel | None = None
+    checked_s: float = float("-inf")
+    failure: RecsysError | None = None
+
+
+class ModelLoader:
+    """Gives each request the model in service.
+
+    The pointer is read again when the last look is older than `refresh_s`. One thread loads a new version while the
+    others go on with the old one; when loading fails, everybody does, and `degraded` says so.
+
+    Parameters
+    ----------
+    store : ArtifactStore
+    registry : ModelRegistry
+    refresh_s : float
+        Seconds between two looks at the pointer.
+    """
+
+    def __init__(self, store: ArtifactStore, registry: ModelRegistry, *, refresh_s: float = 1.0) -> None:
+        self._store = store
+        self._registry = registry
+        self._refresh_s = refresh_s
+        self._slots: dict[str, _Slot] = {}
+
+    def current(self, namespace: str) -> ServedModel:
+        """Return the model in service.
+
+        Raises `NoModelError` if nothing was published yet; the loading error only where there is no older model.
+        """
+        slot = self._slots.get(namespace)
+        if slot is None:
+            pointer = self._registry.current(namespace)  # a namespace nobody published leaves nothing in memory
+            if pointer is None:
+                raise NoModelError(f"namespace {namespace!r} has no published model. Run: recsys nightly")
+            slot = self._slots.setdefault(namespace, _Slot())
+        stale = time.monotonic() - slot.checked_s >= self._refresh_s
+        # With a model at hand only one thread looks; without one, everybody waits for it.
+        if stale and slot.lock.acquire(blocking=slot.model is None):
+            try:
+                self._refresh(namespace, slot)
+            finally:
+                slot.lock.release()
+        if slot.model is None:
+            raise slot.failure or NoModelError(f"namespace {namespace!r} has no published model")
+        return slot.model
+
+    def degraded(self, namespace: str) -> bool:
+        """Whether the last look at the pointer, or the loading of what it names, failed."""
+        slot = self._slots.get(namespace)
+        return slot is not None and slot.failure is not None
+
+    def _refresh(self, namespace: str, slot: _Slot) -> None:
+        if time.monotonic() - slot.checked_s < self._refresh_s:
+            return  # somebody else looked while this thread waited
+        try:
+            pointer = self._registry.current(namespace)
+            if pointer and (slot.model is None or pointer.sequence > slot.model.sequence):
+                slot.model = self._load(namespace, pointer)
+            slot.failure = None
+        except RecsysError as error:
+            slot.failure = error
+        slot.checked_s = time.monotonic()
+
+    def _load(self, namespace: str, pointer: Pointer) -> ServedModel:
+        stored = self._store.open(namespace, pointer.version, manifest_sha256=pointer.manifest_sha256, names=ITEM_SIDE)
+        factors, items, counts = item_side(stored)
+        return ServedModel(pointer.sequence, stored.manifest, factors, items, counts)

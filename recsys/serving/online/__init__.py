@@ -1,0 +1,92 @@
+"""What the server knows of a user right now: published state, newest events; and what items are called."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.errors import ArtifactError
+from recsys.events import InteractionEvent
+
+_HEADER = struct.Struct("<4sII")
+_MAGIC = b"RUS1"
+
+
+@dataclass(frozen=True, eq=False)
+class UserState:
+    """A user as published with one version.
+
+    Parameters
+    ----------
+    vector : ndarray of shape (d,), float32
+    items : ndarray of shape (n,), int32
+        Item rows of the user's raw events in the training data, oldest first, repeats included.
+    weights : ndarray of shape (n,), float32
+        Raw weights of these events.
+    """
+
+    vector: NDArray[np.float32]
+    items: NDArray[np.int32]
+    weights: NDArray[np.float32]
+
+    def to_bytes(self) -> bytes:
+        """Packed little-endian form."""
+        header = _HEADER.pack(_MAGIC, len(self.vector), len(self.items))
+        arrays = (self.vector.astype("<f4"), self.items.astype("<i4"), self.weights.astype("<f4"))
+        return header + b"".join(one.tobytes() for one in arrays)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> UserState:
+        """Unpack; `ArtifactError` if the bytes are not a user state."""
+        if len(data) < _HEADER.size:
+            raise ArtifactError("a stored user state is truncated")
+        magic, width, n_items = _HEADER.unpack_from(data)
+        if magic != _MAGIC or len(data) != _HEADER.size + 4 * (width + 2 * n_items):
+            raise ArtifactError("a stored user state is damaged")
+        vector = np.frombuffer(data, "<f4", width, _HEADER.size)
+        items = np.frombuffer(data, "<i4", n_items, _HEADER.size + 4 * width)
+        return cls(vector, items, np.frombuffer(data, "<f4", n_items, _HEADER.size + 4 * (width + n_items)))
+
+
+@dataclass(frozen=True)
+class StoredEvent:
+    """An event with its place in the order of arrival: positions rise and are never used twice."""
+
+    position: int
+    event: InteractionEvent
+
+
+class OnlineStore(Protocol):
+    """User states by (namespace, version, user), events by arrival, item metadata. Raises `StorageError`."""
+
+    def put_users(self, namespace: str, version: str, states: Iterable[tuple[str, UserState]]) -> None:
+        """Store or overwrite the states of a version."""
+
+    def user_state(self, namespace: str, version: str, user: str) -> UserState | None:
+        """Return a user's state in a version, None if the version does not know the user."""
+
+    def drop_version(self, namespace: str, version: str) -> None:
+        """Remove the user states of a version; nothing happens if there are none."""
+
+    def append_events(self, namespace: str, events: Sequence[InteractionEvent]) -> int:
+        """Store events durably, all or none; return how many were new. A known `event_id` changes nothing."""
+
+    def recent_events(self, namespace: str, user: str, *, after: int, limit: int) -> list[InteractionEvent]:
+        """Return a user's newest events beyond a position, at most `limit`, oldest first by arrival."""
+
+    def events_after(self, namespace: str, position: int, *, limit: int) -> list[StoredEvent]:
+        """Return events of all users beyond a position in order of arrival."""
+
+    def put_items(self, namespace: str, items: Mapping[str, Mapping[str, Any]]) -> None:
+        """Store or replace item metadata, all or none."""
+
+    def item_metadata(self, namespace: str, items: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Return what is known of the given items."""
+
+    def check(self) -> None:
+        """Raise `StorageError` if the store cannot be read."""

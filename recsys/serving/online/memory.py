@@ -1,0 +1,68 @@
+"""The online store in memory: for notebooks and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from threading import Lock
+from typing import Any
+
+from recsys.events import InteractionEvent
+from recsys.serving.online import StoredEvent, UserState
+
+
+class MemoryOnlineStore:
+    """See `OnlineStore`; gone with the process."""
+
+    def __init__(self) -> None:
+        self._users: dict[tuple[str, str], dict[str, bytes]] = {}
+        self._events: dict[str, list[InteractionEvent]] = {}
+        self._event_ids: dict[str, set[str]] = {}
+        self._items: dict[str, dict[str, dict[str, Any]]] = {}
+        self._lock = Lock()
+
+    def put_users(self, namespace: str, version: str, states: Iterable[tuple[str, UserState]]) -> None:
+        """See `OnlineStore.put_users`."""
+        packed = {user: state.to_bytes() for user, state in states}
+        with self._lock:
+            self._users.setdefault((namespace, version), {}).update(packed)
+
+    def user_state(self, namespace: str, version: str, user: str) -> UserState | None:
+        """See `OnlineStore.user_state`."""
+        packed = self._users.get((namespace, version), {}).get(user)
+        return None if packed is None else UserState.from_bytes(packed)
+
+    def drop_version(self, namespace: str, version: str) -> None:
+        """See `OnlineStore.drop_version`."""
+        with self._lock:
+            self._users.pop((namespace, version), None)
+
+    def append_events(self, namespace: str, events: Sequence[InteractionEvent]) -> int:
+        """See `OnlineStore.append_events`."""
+        with self._lock:
+            known = self._event_ids.setdefault(namespace, set())
+            new = list({one.event_id: one for one in reversed(events) if one.event_id not in known}.values())[::-1]
+            known.update(one.event_id for one in new)
+            self._events.setdefault(namespace, []).extend(new)
+            return len(new)
+
+    def recent_events(self, namespace: str, user: str, *, after: int, limit: int) -> list[InteractionEvent]:
+        """See `OnlineStore.recent_events`."""
+        return [one for one in self._events.get(namespace, [])[after:] if one.user == user][-limit:]
+
+    def events_after(self, namespace: str, position: int, *, limit: int) -> list[StoredEvent]:
+        """See `OnlineStore.events_after`."""
+        events = self._events.get(namespace, [])[position : position + limit]
+        return [StoredEvent(at, one) for at, one in enumerate(events, position + 1)]
+
+    def put_items(self, namespace: str, items: Mapping[str, Mapping[str, Any]]) -> None:
+        """See `OnlineStore.put_items`."""
+        with self._lock:
+            self._items.setdefault(namespace, {}).update({item: dict(one) for item, one in items.items()})
+
+    def item_metadata(self, namespace: str, items: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """See `OnlineStore.item_metadata`."""
+        known = self._items.get(namespace, {})
+        return {item: dict(known[item]) for item in items if item in known}
+
+    def check(self) -> None:
+        """See `OnlineStore.check`."""

@@ -1,0 +1,153 @@
+"""The online store in one SQLite file: the embedded default for a single machine."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from recsys.errors import StorageError, storing
+from recsys.events import InteractionEvent
+from recsys.serving.online import StoredEvent, UserState
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS users (
+    namespace TEXT, version TEXT, user TEXT, state BLOB NOT NULL,
+    PRIMARY KEY (namespace, version, user)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS events (
+    position INTEGER PRIMARY KEY AUTOINCREMENT, namespace TEXT NOT NULL, event_id TEXT NOT NULL,
+    user TEXT NOT NULL, item TEXT NOT NULL, event TEXT NOT NULL, value REAL NOT NULL, timestamp_s REAL NOT NULL,
+    UNIQUE (namespace, event_id));
+CREATE INDEX IF NOT EXISTS events_of_user ON events (namespace, user, position);
+CREATE TABLE IF NOT EXISTS items (
+    namespace TEXT, item TEXT, metadata TEXT NOT NULL, PRIMARY KEY (namespace, item)) WITHOUT ROWID;
+"""
+_EVENT = "event_id, user, item, timestamp_s, event, value"
+_ROWS_A_TRANSACTION = 10_000
+
+
+class SQLiteOnlineStore:
+    """See `OnlineStore`. Readers never wait for writers (WAL); what is acknowledged is on disk (synchronous FULL).
+
+    Parameters
+    ----------
+    path : Path
+        Created on first use, with its folder. Any number of threads and processes of one machine may share it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        self._open: sqlite3.Connection | None = None
+
+    def put_users(self, namespace: str, version: str, states: Iterable[tuple[str, UserState]]) -> None:
+        """See `OnlineStore.put_users`."""
+        rows = ((namespace, version, user, state.to_bytes()) for user, state in states)
+        while some := list(islice(rows, _ROWS_A_TRANSACTION)):
+            with self._transaction("storing user states") as db:
+                db.executemany("INSERT OR REPLACE INTO users VALUES (?, ?, ?, ?)", some)
+
+    def user_state(self, namespace: str, version: str, user: str) -> UserState | None:
+        """See `OnlineStore.user_state`."""
+        with self._connected("reading a user state") as db:
+            row = db.execute(
+                "SELECT state FROM users WHERE namespace = ? AND version = ? AND user = ?", (namespace, version, user)
+            ).fetchone()
+        return None if row is None else UserState.from_bytes(row[0])
+
+    def drop_version(self, namespace: str, version: str) -> None:
+        """See `OnlineStore.drop_version`."""
+        with self._transaction("dropping a version") as db:
+            db.execute("DELETE FROM users WHERE namespace = ? AND version = ?", (namespace, version))
+
+    def append_events(self, namespace: str, events: Sequence[InteractionEvent]) -> int:
+        """See `OnlineStore.append_events`."""
+        rows = [(namespace, e.event_id, e.user, e.item, e.timestamp_s, e.event, e.value) for e in events]
+        with self._transaction("storing events") as db:
+            before = db.total_changes
+            db.executemany(f"INSERT OR IGNORE INTO events (namespace, {_EVENT}) VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            return db.total_changes - before
+
+    def recent_events(self, namespace: str, user: str, *, after: int, limit: int) -> list[InteractionEvent]:
+        """See `OnlineStore.recent_events`."""
+        with self._connected("reading events") as db:
+            rows = db.execute(
+                f"SELECT {_EVENT} FROM events WHERE namespace = ? AND user = ? AND position > ?"
+                " ORDER BY position DESC LIMIT ?",
+                (namespace, user, after, limit),
+            ).fetchall()
+        return [InteractionEvent(*row) for row in reversed(rows)]
+
+    def events_after(self, namespace: str, position: int, *, limit: int) -> list[StoredEvent]:
+        """See `OnlineStore.events_after`."""
+        with self._connected("reading events") as db:
+            rows = db.execute(
+                f"SELECT position, {_EVENT} FROM events WHERE namespace = ? AND position > ? ORDER BY position LIMIT ?",
+                (namespace, position, limit),
+            ).fetchall()
+        return [StoredEvent(at, InteractionEvent(*row)) for at, *row in rows]
+
+    def put_items(self, namespace: str, items: Mapping[str, Mapping[str, Any]]) -> None:
+        """See `OnlineStore.put_items`."""
+        rows = [(namespace, item, json.dumps(dict(one), allow_nan=False)) for item, one in items.items()]
+        with self._transaction("storing items") as db:
+            db.executemany("INSERT OR REPLACE INTO items VALUES (?, ?, ?)", rows)
+
+    def item_metadata(self, namespace: str, items: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """See `OnlineStore.item_metadata`."""
+        found: dict[str, dict[str, Any]] = {}
+        with self._connected("reading items") as db:
+            for item in items:
+                row = db.execute(
+                    "SELECT metadata FROM items WHERE namespace = ? AND item = ?", (namespace, item)
+                ).fetchone()
+                if row is not None:
+                    found[item] = json.loads(row[0])
+        return found
+
+    def check(self) -> None:
+        """See `OnlineStore.check`."""
+        with self._connected("reading the online store") as db:
+            db.execute("SELECT 1 FROM users LIMIT 1").fetchone()
+
+    def close(self) -> None:
+        """Close the file; the next call opens it again."""
+        with self._lock:
+            if self._open is not None:
+                self._open.close()
+                self._open = None
+
+    @contextmanager
+    def _transaction(self, what: str) -> Iterator[sqlite3.Connection]:
+        with self._connected(what) as db, db:
+            db.execute("BEGIN IMMEDIATE")
+            yield db
+
+    @contextmanager
+    def _connected(self, what: str) -> Iterator[sqlite3.Connection]:
+        """Hold the connection; whatever SQLite refuses becomes a `StorageError`."""
+        with self._lock:
+            try:
+                if self._open is None:
+                    self._open = self._connect()
+                yield self._open
+            except sqlite3.Error as error:
+                raise StorageError(f"{what} in {self.path} failed: {error}") from error
+
+    def _connect(self) -> sqlite3.Connection:
+        with storing(f"creating {self.path.parent}"):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        db = sqlite3.connect(self.path, timeout=10, isolation_level=None, check_same_thread=False)
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            db.executescript(_SCHEMA)
+        except sqlite3.Error:
+            db.close()
+            raise
+        return db
