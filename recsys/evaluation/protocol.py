@@ -1,0 +1,142 @@
+"""`evaluate`: one model, one test part, every user's list over the whole catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.data.dataset import Dataset
+from recsys.data.interactions import Interactions
+from recsys.errors import ConfigError, DataError
+from recsys.evaluation import beyond_accuracy
+from recsys.evaluation.ranking_metrics import RANKING_METRICS
+from recsys.evaluation.relevance import relevant_items
+from recsys.evaluation.result import EvaluationResult
+
+if TYPE_CHECKING:
+    # The protocol is all that is needed of the models; importing their package would load kernels.
+    from recsys.models.base import Recommender
+
+
+def evaluate(
+    model: Recommender,
+    test: Interactions,
+    *,
+    k: Sequence[int] = (10, 20),
+    block: int = 4096,
+    progress: Callable[[int, int], None] | None = None,
+) -> EvaluationResult:
+    """Rank the whole catalogue for every test user and compare with what the user did.
+
+    Relevant are a user's distinct test items that the model knows and the user did not have in training, whatever their
+    weights: clean the test part with the training part's `min_weight`. Who and what falls out is in the counts of the
+    result. No sampled negatives (Krichene and Rendle 2020, On Sampled Metrics for Item Recommendation).
+
+    Parameters
+    ----------
+    model : Recommender
+        Fitted.
+    test : Interactions
+        Matched with the model by external ids.
+    k : sequence of int
+        List lengths.
+    block : int
+        Users per call of ``model.recommend``. Bounds the memory; does not change the result.
+    progress : callable, optional
+        Called with (users done, users in all).
+
+    Returns
+    -------
+    EvaluationResult
+        At each k: precision, recall, hit_rate, mrr, map and ndcg per user; coverage, gini, novelty and popularity_lift
+        overall.
+
+    Raises
+    ------
+    ConfigError
+        If `k` or `block` is not positive.
+    InsufficientDataError
+        If no user can be judged.
+    DataError
+        If the model's lists are of another shape, repeat items or use other item rows than its dataset.
+    """
+    lengths = sorted(set(k))
+    if not lengths or lengths[0] < 1 or block < 1:
+        raise ConfigError(f"k is {tuple(k)} and block {block}. Give list lengths and a block of 1 or more")
+    dataset = model.dataset
+    relevance = relevant_items(dataset, test)
+    tally = _Tally(dataset, relevance.users, lengths)
+    for start in range(0, len(relevance.users), block):
+        part = slice(start, start + block)
+        rows = _lists(model, dataset, relevance.users[part], lengths[-1])
+        tally.add(part, rows, relevance.hits(relevance.users[part], rows), relevance.n_relevant[part])
+        if progress is not None:
+            progress(min(start + block, len(relevance.users)), len(relevance.users))
+    return EvaluationResult(
+        users=tuple(dataset.users.ids(relevance.users)),
+        values=MappingProxyType(tally.values),
+        overall=MappingProxyType(tally.overall()),
+        counts=MappingProxyType(relevance.counts),
+    )
+
+
+class _Tally:
+    """Per-user values and exposures, filled block by block; lists and hits are not kept."""
+
+    def __init__(self, dataset: Dataset, users: NDArray[np.int64], lengths: list[int]) -> None:
+        n_users, n_items = len(users), len(dataset.items)
+        self.lengths = lengths
+        self.popularity = dataset.item_counts.astype(np.float64)
+        self.information = beyond_accuracy.self_information(self.popularity, len(dataset.users))
+        self.profiles = _profile_popularity(dataset, users, self.popularity)
+        self.values = {f"{name}@{k}": np.empty(n_users) for k in lengths for name in RANKING_METRICS}
+        self.shown = {k: np.zeros(n_items, np.int64) for k in lengths}
+        self.list_information = {k: np.empty(n_users) for k in lengths}
+        self.list_popularity = {k: np.empty(n_users) for k in lengths}
+
+    def add(self, part: slice, rows: NDArray[np.int32], hits: NDArray[np.bool_], n_relevant: NDArray[np.int64]) -> None:
+        for k in self.lengths:
+            for name, metric in RANKING_METRICS.items():
+                self.values[f"{name}@{k}"][part] = metric(hits[:, :k], n_relevant)
+            self.shown[k] += beyond_accuracy.exposure(rows[:, :k], len(self.popularity))
+            self.list_information[k][part] = beyond_accuracy.list_means(rows[:, :k], self.information)
+            self.list_popularity[k][part] = beyond_accuracy.list_means(rows[:, :k], self.popularity)
+
+    def overall(self) -> dict[str, float]:
+        values = {}
+        for k in self.lengths:
+            values[f"coverage@{k}"] = beyond_accuracy.coverage(self.shown[k])
+            values[f"gini@{k}"] = beyond_accuracy.gini(self.shown[k])
+            values[f"novelty@{k}"] = beyond_accuracy.mean_of_lists(self.list_information[k])
+            values[f"popularity_lift@{k}"] = beyond_accuracy.popularity_lift(self.list_popularity[k], self.profiles)
+        return values
+
+
+def _lists(model: Recommender, dataset: Dataset, users: NDArray[np.int64], k: int) -> NDArray[np.int32]:
+    lists = model.recommend(dataset.users.ids(users), k)
+    if lists.rows.shape != (len(users), k):
+        raise DataError(
+            f"the model returned lists of shape {lists.rows.shape}, asked for {len(users)} users and k = {k}",
+            remedy="Pad short lists with -1",
+        )
+    if lists.items is not dataset.items and lists.items.fingerprint != dataset.items.fingerprint:
+        raise DataError("the model's lists count items in other rows than its dataset")
+    ascending = np.sort(lists.rows, axis=1)
+    if ((ascending[:, 1:] == ascending[:, :-1]) & (ascending[:, 1:] >= 0)).any():
+        raise DataError("the model recommends an item twice in one list, which would count its hits twice")
+    return lists.rows
+
+
+def _profile_popularity(
+    dataset: Dataset, users: NDArray[np.int64], popularity: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Mean popularity of each user's training items, NaN without any."""
+    history = dataset.user_items[users]
+    sizes = np.diff(history.indptr)
+    owner = np.repeat(np.arange(len(users)), sizes)
+    total = np.bincount(owner, weights=popularity[history.indices], minlength=len(users))
+    return np.where(sizes > 0, total / np.maximum(sizes, 1), np.nan)
