@@ -1,6 +1,24 @@
 """Interactions in, datasets and splits out."""
 
+from recsys.data.cleaning import Cleaned, clean
 from recsys.data.dataset import Dataset, Split
+from recsys.data.events_table import EVENT_SCHEMA, to_interactions
 from recsys.data.interactions import Interactions, interactions_from_tuples
+from recsys.data.sources import DataWarning, read_interactions
+from recsys.data.splits import given_split, leave_last, split_by_time
 
-__all__ = ["Dataset", "Interactions", "Split", "interactions_from_tuples"]
+__all__ = [
+    "EVENT_SCHEMA",
+    "Cleaned",
+    "DataWarning",
+    "Dataset",
+    "Interactions",
+    "Split",
+    "clean",
+    "given_split",
+    "interactions_from_tuples",
+    "leave_last",
+    "read_interactions",
+    "split_by_time",
+    "to_interactions",
+]

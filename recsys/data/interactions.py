@@ -59,7 +59,7 @@ class Interactions:
                     f"of shape ({len(self.user)},)"
                 )
         for name, rows, ids in (("user", self.user, self.users), ("item", self.item, self.items)):
-            if len(rows) and not (0 <= rows.min() and rows.max() < len(ids)):
+            if len(rows) and not (rows.min() >= 0 and rows.max() < len(ids)):
                 raise DataError(f"{name} rows run from {rows.min()} to {rows.max()}, but there are {len(ids)} ids")
         if not np.isfinite(self.weight).all():
             raise DataError("weights must be finite", field="weight")
