@@ -85,8 +85,11 @@ def item_side(stored: StoredArrays) -> tuple[Factors, IdMap, NDArray[np.float32]
     arrays = stored.arrays
     try:
         no_users = np.zeros((0, arrays["item_vectors"].shape[1]), np.float32)
-        return _factors(stored, no_users), _ids(arrays, "item_ids"), arrays["item_counts"]
-    except (KeyError, DataError) as error:
+        factors, items, counts = _factors(stored, no_users), _ids(arrays, "item_ids"), arrays["item_counts"]
+        if not len(items) == len(factors.item_bias) == len(counts):
+            raise DataError("item ids, vectors and counts differ in length")
+        return factors, items, counts
+    except (KeyError, IndexError, TypeError, ValueError, DataError) as error:
         raise ArtifactError(f"version {stored.manifest.version} is incomplete: {error}") from error
 
 
@@ -96,13 +99,16 @@ def unpack(stored: StoredArrays) -> Artifact:
     try:
         histories = Histories(arrays["history_indptr"], arrays["history_items"], arrays["history_weights"])
         factors = _factors(stored, arrays["user_vectors"])
-        users, items = _ids(arrays, "user_ids"), _ids(arrays, "item_ids")
-    except (KeyError, DataError) as error:
+        users, (_, items, counts) = _ids(arrays, "user_ids"), item_side(stored)
+        _check_offsets("history", histories.indptr, len(histories.items))
+        _check_rows("history_items", histories.items, len(items))
+        if not len(users) == len(factors.user_vectors) == len(histories.indptr) - 1:
+            raise DataError("user ids, vectors and histories differ in length")
+        if len(histories.weights) != len(histories.items):
+            raise DataError("items and weights of the histories differ in length")
+        return Artifact(stored.manifest, factors, users, items, histories, counts)
+    except (KeyError, IndexError, TypeError, ValueError, DataError) as error:
         raise ArtifactError(f"version {stored.manifest.version} is incomplete: {error}") from error
-    sizes = len(users), len(items), len(histories.indptr) - 1
-    if sizes != (len(factors.user_vectors), len(factors.item_vectors), len(users)):
-        raise ArtifactError(f"version {stored.manifest.version} has ids, vectors and histories of different lengths")
-    return Artifact(stored.manifest, factors, users, items, histories, arrays["item_counts"])
 
 
 def _factors(stored: StoredArrays, user_vectors: NDArray[np.float32]) -> Factors:
@@ -114,4 +120,19 @@ def _factors(stored: StoredArrays, user_vectors: NDArray[np.float32]) -> Factors
 
 
 def _ids(arrays: Mapping[str, NDArray[Any]], name: str) -> IdMap:
-    return IdMap(arrays[f"{name}_text"], arrays[f"{name}_offsets"], arrays[f"{name}_order"])
+    ids = IdMap(arrays[f"{name}_text"], arrays[f"{name}_offsets"], arrays[f"{name}_order"])
+    _check_offsets(name, ids.offsets, len(ids.text))
+    _check_rows(f"{name}_order", ids.order, len(ids))
+    if len(ids.order) != len(ids):
+        raise DataError(f"{name} has {len(ids)} ids and an order of {len(ids.order)}")
+    return ids
+
+
+def _check_offsets(name: str, offsets: NDArray[np.int64], total: int) -> None:
+    if offsets.ndim != 1 or not len(offsets) or offsets[0] != 0 or offsets[-1] != total or (np.diff(offsets) < 0).any():
+        raise DataError(f"the offsets of {name} do not cut {total:,} entries")
+
+
+def _check_rows(name: str, rows: NDArray[np.int32], count: int) -> None:
+    if rows.ndim != 1 or (len(rows) and not 0 <= rows.min() <= rows.max() < count):
+        raise DataError(f"{name} names rows beyond {count:,}")

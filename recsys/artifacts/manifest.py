@@ -19,7 +19,7 @@ from recsys.errors import ArtifactError, ConfigError
 SCHEMA_VERSION = 1
 DTYPES = ("float32", "int32", "int64", "uint8")
 _MAX_ELEMENTS = 2**40
-_MAX_MANIFEST_BYTES = 2**20
+MAX_MANIFEST_BYTES = 2**20
 _ARRAY_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -29,7 +29,7 @@ def check_name(what: str, name: str) -> str:
     """Return a namespace or version that is safe as a folder, a key and a part of a URL, or raise `ConfigError`."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ConfigError(
-            f"{what} {name!r} must be 1 to 64 letters, digits, '_' or '-', and start with none of the signs"
+            f"{what} {name!r} must be 1 to 64 letters, digits, '_' or '-', beginning with a letter or digit"
         )
     return name
 
@@ -47,7 +47,7 @@ class ArraySpec:
         """Refuse what no publisher writes; nothing of a hostile manifest is allocated before this."""
         if not _ARRAY_NAME.fullmatch(self.name) or self.dtype not in DTYPES or not _SHA256.fullmatch(self.sha256):
             raise ArtifactError(f"the manifest describes an array that cannot be one: {self.name[:80]!r}")
-        if len(self.shape) not in (1, 2) or any(type(n) is not int or n < 0 for n in self.shape):
+        if len(self.shape) not in (1, 2) or any(type(n) is not int or not 0 <= n <= _MAX_ELEMENTS for n in self.shape):
             raise ArtifactError(f"array {self.name!r} has an impossible shape")
         if math.prod(self.shape) > _MAX_ELEMENTS:
             raise ArtifactError(f"array {self.name!r} claims {math.prod(self.shape):,} elements")
@@ -114,12 +114,12 @@ class ArtifactManifest:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> ArtifactManifest:
-        """Parse and validate; `ArtifactError` for anything a publisher did not write."""
-        if len(data) > _MAX_MANIFEST_BYTES:
-            raise ArtifactError(f"the manifest has {len(data):,} bytes, more than any publisher writes")
+        """Parse and validate; `ArtifactError` for anything a publisher did not write, byte by byte."""
+        if len(data) > MAX_MANIFEST_BYTES:
+            raise ArtifactError("the manifest is longer than any publisher writes")
         try:
             fields = json.loads(data)
-            if fields["schema"] != SCHEMA_VERSION:
+            if type(fields["schema"]) is not int or fields["schema"] != SCHEMA_VERSION:
                 raise ArtifactError(
                     f"the manifest has schema {fields['schema']!r}; this release reads {SCHEMA_VERSION}"
                 )
@@ -127,13 +127,22 @@ class ArtifactManifest:
                 ArraySpec(one["name"], one["dtype"], tuple(one["shape"]), one["sha256"]) for one in fields.pop("arrays")
             )
             manifest = cls(**fields, arrays=arrays)
-            for name in ("config", "data", "metrics"):
-                dict(getattr(manifest, name))
+            # The pointer carries the hash of this form; another spelling, a NaN or a repeated key would not match it.
+            is_canonical = manifest.to_bytes() == data
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ConfigError) as error:
-            raise ArtifactError(f"the manifest is damaged: {error}") from error
+            raise ArtifactError(f"the manifest is damaged: {str(error)[:200]}") from error
+        if not (is_canonical and manifest._is_well_typed()):
+            raise ArtifactError("the manifest is damaged: it is not in the form a publisher writes")
         if len({one.name for one in arrays}) < len(arrays):
             raise ArtifactError("the manifest names an array twice")
         return manifest
+
+    def _is_well_typed(self) -> bool:
+        return (
+            all(isinstance(text, str) for text in (self.kind, self.created_at))
+            and all(isinstance(table, dict) for table in (self.config, self.data, self.metrics))
+            and all(type(value) in (int, float) for value in self.metrics.values())
+        )
 
 
 def describe(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -39,6 +40,14 @@ class Pointer:
     previous: int
     moved_at: str
 
+    def __post_init__(self) -> None:
+        """Refuse what no registry writes; `ArtifactError`."""
+        numbers, texts = (self.sequence, self.previous), (self.version, self.manifest_sha256, self.moved_at)
+        if not (all(type(n) is int for n in numbers) and all(type(text) is str for text in texts)):
+            raise ArtifactError("a registry entry has a field of the wrong type")
+        if not 0 <= self.previous < self.sequence:
+            raise ArtifactError(f"a registry entry claims number {self.sequence} after {self.previous}")
+
 
 class ModelRegistry(Protocol):
     """The pointer of each namespace."""
@@ -59,11 +68,14 @@ class ModelRegistry(Protocol):
         """
 
     def history(self, namespace: str) -> list[Pointer]:
-        """Every move so far, oldest first."""
+        """Every move so far, oldest first; `ArtifactError` if an entry is damaged or missing."""
 
 
 class LocalModelRegistry:
-    """Pointers in files: ``root/namespace/{current.json, 00000001.json, ...}``, moved under a lock by one rename."""
+    """Pointers in files: ``root/namespace/{current.json, 00000001.json, ...}``, moved under a lock by one rename.
+
+    Each file carries a hash of itself, so that a flipped bit is not taken for another version or number.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -82,16 +94,22 @@ class LocalModelRegistry:
         with self._locked(namespace, expected) as now:
             if now is None or now.previous == 0:
                 raise NoModelError(f"namespace {namespace!r} has no earlier model to go back to")
-            target = _read(self._folder(namespace) / f"{now.previous:08d}.json")
-            if target is None:
-                raise ArtifactError(f"entry {now.previous} of the history of {namespace!r} is missing")
+            target = self._entry(namespace, now.previous)
             return self._move(namespace, target.version, target.manifest_sha256, expected, target.previous)
 
     def history(self, namespace: str) -> list[Pointer]:
         """See `ModelRegistry.history`."""
         now = self.current(namespace)
-        entries = (_read(self._folder(namespace) / f"{n:08d}.json") for n in range(1, now.sequence + 1 if now else 1))
-        return [entry for entry in entries if entry is not None]
+        return [self._entry(namespace, n) for n in range(1, now.sequence + 1 if now else 1)]
+
+    def _entry(self, namespace: str, sequence: int) -> Pointer:
+        entry = _read(self._folder(namespace) / f"{sequence:08d}.json")
+        if entry is None or entry.sequence != sequence:
+            raise ArtifactError(
+                f"entry {sequence} of the history of {namespace!r} under {self.root} is missing. "
+                "Restore it from a backup, or remove the folder of the namespace and publish again"
+            )
+        return entry
 
     def _folder(self, namespace: str) -> Path:
         return self.root / check_name("namespace", namespace)
@@ -116,23 +134,41 @@ class LocalModelRegistry:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         pointer = Pointer(sequence + 1, version, manifest_sha256, previous, now)
         folder = self._folder(namespace)
-        # The history entry first: a crash between the two leaves one that the next move overwrites.
-        for name in (f"{pointer.sequence:08d}.json", "current.json"):
-            draft = folder / f".{name}"
-            with draft.open("w") as file:
-                json.dump(asdict(pointer), file)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(folder / name)
-            sync_folder(folder)
+        names = (f"{pointer.sequence:08d}.json", "current.json")
+        try:
+            for name in names:
+                with (folder / f".{name}").open("wb") as file:
+                    file.write(_to_bytes(pointer))
+                    file.flush()
+                    os.fsync(file.fileno())
+            # The history entry first: a crash between the two leaves one that the next move overwrites.
+            for name in names:
+                (folder / f".{name}").replace(folder / name)
+                sync_folder(folder)
+        finally:
+            for name in names:
+                (folder / f".{name}").unlink(missing_ok=True)
         return pointer
+
+
+def _to_bytes(pointer: Pointer) -> bytes:
+    fields = asdict(pointer)
+    digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+    return json.dumps({**fields, "sha256": digest}).encode() + b"\n"
 
 
 def _read(path: Path) -> Pointer | None:
     with storing(f"reading {path}"):
         try:
-            return Pointer(**json.loads(path.read_bytes()))
+            data = path.read_bytes()
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError) as error:
-            raise ArtifactError(f"{path} is damaged: {error}") from error
+    try:
+        fields = json.loads(data)
+        del fields["sha256"]
+        pointer = Pointer(**fields)
+        if _to_bytes(pointer) != data:
+            raise ArtifactError(f"{path} is damaged: its SHA-256 is not that of its content")
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ArtifactError(f"{path} is damaged: {str(error)[:200]}") from error
+    return pointer

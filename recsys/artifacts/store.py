@@ -6,16 +6,17 @@ import hashlib
 import mmap
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.artifacts.manifest import ArraySpec, ArtifactManifest, check_name
+from recsys.artifacts.manifest import MAX_MANIFEST_BYTES, ArraySpec, ArtifactManifest, check_name
 from recsys.errors import ArtifactError, ConflictError, NoModelError, storing
 
 MANIFEST = "manifest.json"
@@ -115,11 +116,8 @@ def _rename_new(draft: Path, final: Path) -> None:
 
 
 def _open(folder: Path, manifest_sha256: str | None, names: Collection[str] | None) -> StoredArrays:
-    with storing(f"reading {folder}"):
-        try:
-            data = (folder / MANIFEST).read_bytes()
-        except FileNotFoundError:
-            raise ArtifactError(f"{folder} has no manifest") from None
+    with storing(f"reading {folder}"), _open_regular(folder / MANIFEST) as file:
+        data = file.read(MAX_MANIFEST_BYTES + 1)
     if manifest_sha256 is not None and hashlib.sha256(data).hexdigest() != manifest_sha256:
         raise ArtifactError(f"the manifest in {folder} is not the one that was published")
     manifest = ArtifactManifest.from_bytes(data)
@@ -127,16 +125,22 @@ def _open(folder: Path, manifest_sha256: str | None, names: Collection[str] | No
     return StoredArrays(manifest, {spec.name: _map(folder / f"{spec.name}.npy", spec) for spec in wanted})
 
 
+def _open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading; what is no regular file is refused, for a pipe would be waited on for ever."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ArtifactError(f"{path} is not a regular file")
+        return path.open("rb")
+    except (FileNotFoundError, NotADirectoryError):
+        raise ArtifactError(f"{path} is missing") from None
+
+
 def _map(path: Path, spec: ArraySpec) -> NDArray[Any]:
     """Memory-map one .npy file after comparing its size, its header and its hash with the manifest."""
-    with storing(f"reading {path}"):
-        try:
-            with path.open("rb") as file:
-                if os.fstat(file.fileno()).st_size != spec.file_bytes:
-                    raise ArtifactError(f"{path} is not {spec.file_bytes:,} bytes long: it is truncated or replaced")
-                content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except FileNotFoundError:
-            raise ArtifactError(f"{path} is missing") from None
+    with storing(f"reading {path}"), _open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size != spec.file_bytes:
+            raise ArtifactError(f"{path} is not {spec.file_bytes:,} bytes long: it is truncated or replaced")
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     if hashlib.sha256(content).hexdigest() != spec.sha256:
         raise ArtifactError(f"{path} is damaged: its SHA-256 is not the manifest's")
     if content[: len(spec.header)] != spec.header:

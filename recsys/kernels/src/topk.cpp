@@ -49,23 +49,40 @@ inline vec reduce(const vec (&a)[8]) {
            __builtin_shufflevector(low, high, 4, 5, 6, 7, 12, 13, 14, 15);
 }
 
+// The compiler would rather load an operand twice than hold it; here the loads are the bottleneck.
+#if defined(__AVX2__)
+#define RECSYS_HOLD(v) __asm__("" : "+x"(v))
+#else
+#define RECSYS_HOLD(v) (void)(v)
+#endif
+
 // Scores of Q queries (rows of `queries`, padded to `padded`) and 8 / Q items, written to out[q * item_block + i].
-template <int Q>
+// The tail is a template so that without one the accumulators never leave the registers.
+template <int Q, bool has_tail>
 inline void score_tile(const float *queries, int64_t padded, const float *items, int64_t width, float *out) {
     constexpr int I = 8 / Q;
     vec acc[8] = {};
     int64_t j = 0;
     for (; j + lanes <= width; j += lanes) {
         vec y[I];
-        for (int i = 0; i < I; ++i) y[i] = load(items + i * width + j);
+#pragma GCC unroll 8
+        for (int i = 0; i < I; ++i) {
+            y[i] = load(items + i * width + j);
+            RECSYS_HOLD(y[i]);
+        }
+#pragma GCC unroll 8
         for (int q = 0; q < Q; ++q) {
             vec x = load(queries + q * padded + j);
+            RECSYS_HOLD(x);
+#pragma GCC unroll 8
             for (int i = 0; i < I; ++i) acc[q * I + i] += x * y[i];
         }
     }
-    if (j < width) {
+    if (has_tail) {
+#pragma GCC unroll 8
         for (int i = 0; i < I; ++i) {
             vec y = load_tail(items + i * width + j, width - j);
+#pragma GCC unroll 8
             for (int q = 0; q < Q; ++q) acc[q * I + i] += load(queries + q * padded + j) * y;
         }
     }
@@ -73,19 +90,35 @@ inline void score_tile(const float *queries, int64_t padded, const float *items,
     for (int q = 0; q < Q; ++q) std::memcpy(out + q * item_block, reinterpret_cast<float *>(&sums) + q * I, I * sizeof(float));
 }
 
-template <int Q>
+template <int Q, bool has_tail>
 void score_items(const float *queries, int64_t padded, const float *items, int64_t n_items, int64_t width, float *out) {
     constexpr int64_t I = 8 / Q;
     int64_t i = 0;
-    for (; i + I <= n_items; i += I) score_tile<Q>(queries, padded, items + i * width, width, out + i);
-    for (; i < n_items; ++i) {  // the last few items: the same sums, one item repeated
+    for (; i + I <= n_items; i += I) score_tile<Q, has_tail>(queries, padded, items + i * width, width, out + i);
+    for (; i < n_items; ++i) {  // the last few items one by one: the same sums in the same order
         for (int q = 0; q < Q; ++q) {
             vec acc[8] = {};
             int64_t j = 0;
             for (; j + lanes <= width; j += lanes) acc[0] += load(queries + q * padded + j) * load(items + i * width + j);
-            if (j < width) acc[0] += load(queries + q * padded + j) * load_tail(items + i * width + j, width - j);
+            if (has_tail) acc[0] += load(queries + q * padded + j) * load_tail(items + i * width + j, width - j);
             out[q * item_block + i] = reduce(acc)[0];
         }
+    }
+}
+
+// All queries over a slice of items that stays in the first-level cache, then the next slice.
+template <bool has_tail>
+void score_block(const float *queries, int64_t n_queries, int64_t padded, const float *items, int64_t n_items, int64_t width,
+                 float *out) {
+    const int64_t fits = 4096 / (width + 1) & ~int64_t(7), slice = fits < 8 ? 8 : fits;
+    for (int64_t i = 0; i < n_items; i += slice) {
+        const int64_t count = n_items - i < slice ? n_items - i : slice;
+        const float *from = items + i * width;
+        int64_t q = 0;
+        for (; q + 2 <= n_queries; q += 2)
+            score_items<2, has_tail>(queries + q * padded, padded, from, count, width, out + q * item_block + i);
+        if (q < n_queries)
+            score_items<1, has_tail>(queries + q * padded, padded, from, count, width, out + q * item_block + i);
     }
 }
 
@@ -131,13 +164,26 @@ struct Best {
     }
 };
 
+constexpr int64_t skip = 32;
+
+inline bool any_above(const float *scores, float worst) {
+    int found = 0;
+    for (int64_t i = 0; i < skip; ++i) found |= scores[i] > worst;
+    return found;
+}
+
 // Offers scores of item rows first .. first + count - 1. Rows come in ascending order, so an equal score never
 // displaces an earlier one and the test against the worst kept score is strict.
 void offer(Best &best, const float *scores, int64_t first, int64_t count, const uint8_t *allowed,
            const int32_t *&exclude, const int32_t *exclude_end) {
     for (int64_t i = 0; i < count; ++i) {
+        if (best.size == best.k) {  // skip ahead to a score above the worst kept one
+            const float worst = best.scores[0];
+            while (i + skip <= count && !any_above(scores + i, worst)) i += skip;
+            while (i < count && !(scores[i] > worst)) ++i;
+            if (i == count) return;
+        }
         float score = scores[i];
-        if (best.size == best.k && !(score > best.scores[0])) continue;
         int32_t row = static_cast<int32_t>(first + i);
         if (allowed && !(allowed[row >> 3] >> (row & 7) & 1)) continue;
         while (exclude != exclude_end && *exclude < row) ++exclude;
@@ -172,10 +218,9 @@ void search_block(const Search &search, int64_t begin, int64_t end, float *scrat
     for (int64_t first = 0; first < search.n_items; first += item_block) {
         const int64_t left = search.n_items - first, count = left < item_block ? left : item_block;
         const float *items = search.item_vectors + first * width;
-        int64_t q = 0;
-        for (; q + 2 <= n_queries; q += 2) score_items<2>(queries + q * padded, padded, items, count, width, scores + q * item_block);
-        if (q < n_queries) score_items<1>(queries + q * padded, padded, items, count, width, scores + q * item_block);
-        for (q = 0; q < n_queries; ++q) {
+        if (width % lanes) score_block<true>(queries, n_queries, padded, items, count, width, scores);
+        else score_block<false>(queries, n_queries, padded, items, count, width, scores);
+        for (int64_t q = 0; q < n_queries; ++q) {
             float *block = scores + q * item_block;
             if (search.item_scale)
                 for (int64_t i = 0; i < count; ++i) block[i] *= search.item_scale[first + i];

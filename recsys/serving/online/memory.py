@@ -40,8 +40,11 @@ class MemoryOnlineStore:
         """See `OnlineStore.append_events`."""
         with self._lock:
             known = self._event_ids.setdefault(namespace, set())
-            new = list({one.event_id: one for one in reversed(events) if one.event_id not in known}.values())[::-1]
-            known.update(one.event_id for one in new)
+            new = []
+            for one in events:
+                if one.event_id not in known:
+                    known.add(one.event_id)
+                    new.append(one)
             self._events.setdefault(namespace, []).extend(new)
             return len(new)
 

@@ -1,0 +1,279 @@
+"""The console script `recsys`.
+
+Exit status: 0 done; 1 a defect of ours; 2 wrong usage or settings; 3 input that cannot be used, or too little of it;
+4 the gate refuses; 5 a disk, database, artefact or port refuses; 6 somebody else moved first; 130 interrupted.
+Every failure but the first is one line on stderr; with --json, stdout carries it as one object: error, kind, status.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from batch_jobs.config import load, parse_setting
+from batch_jobs.console import Screen
+from recsys import errors
+
+EXIT_STATUS: dict[type[errors.RecsysError], int] = {
+    errors.ConfigError: 2,
+    errors.NotFoundError: 2,
+    errors.DataError: 3,
+    errors.GateRefusedError: 4,
+    errors.StorageError: 5,
+    errors.ArtifactError: 5,
+    errors.ConflictError: 6,
+}
+
+app = typer.Typer(
+    help="Train, judge, publish and serve recommendations. Stores are named by RECSYS_ARTIFACTS, RECSYS_REGISTRY, "
+    "RECSYS_ONLINE and RECSYS_EVENTS; without them everything lives under ./var.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Config = Annotated[Path | None, typer.Option("--config", help="TOML with the settings; flags go over it.")]
+Namespace = Annotated[str | None, typer.Option("--namespace", help="Catalogue and models to work on [default].")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
+Files = Annotated[list[Path] | None, typer.Argument(help="Event files: CSV, TSV (.gz too), Parquet, lists, MovieLens.")]
+Items = Annotated[Path | None, typer.Option("--items", help="Item table: an id column, title, genres, ...")]
+Format = Annotated[str | None, typer.Option("--format", help="csv, parquet, lists or movielens.")]
+OnError = Annotated[str | None, typer.Option("--on-error", help="raise (default), or skip and count broken lines.")]
+Delimiter = Annotated[str | None, typer.Option("--delimiter", help="Of CSV input, where it is not recognised.")]
+Header = Annotated[bool | None, typer.Option("--header/--no-header", help="Whether CSV has a first line of names.")]
+Unit = Annotated[str | None, typer.Option("--timestamp-unit", help="s, ms or us, of numeric timestamps.")]
+UserColumn = Annotated[str | None, typer.Option("--user-column", help="Name, or 0-based position without header.")]
+ItemColumn = Annotated[str | None, typer.Option("--item-column", help="The same for items.")]
+WeightColumn = Annotated[str | None, typer.Option("--weight-column", help="The same for ratings or counts.")]
+TimeColumn = Annotated[str | None, typer.Option("--timestamp-column", help="The same for times.")]
+EventColumn = Annotated[str | None, typer.Option("--event-column", help="The same for the type of event.")]
+Model = Annotated[str | None, typer.Option("--model", help="als, popularity or item_knn.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="A model setting, such as factors=64; repeatable.")]
+Clean = Annotated[
+    list[str] | None, typer.Option("--clean", help="A cleaning setting, such as min_weight=4; repeatable.")
+]
+Split = Annotated[str | None, typer.Option("--split", help="time, leave-last or given.")]
+Fraction = Annotated[float | None, typer.Option("--test-fraction", help="Share of the latest events held out.")]
+Test = Annotated[Path | None, typer.Option("--test", help="File with the events to be predicted.")]
+Ks = Annotated[list[int] | None, typer.Option("--k", help="List length to judge at; repeatable.")]
+
+
+@app.command()
+def ingest(
+    files: Files = None, items: Items = None, config: Config = None, namespace: Namespace = None, as_json: Json = False,
+    format: Format = None, on_error: OnError = None, delimiter: Delimiter = None, header: Header = None,
+    timestamp_unit: Unit = None, user_column: UserColumn = None, item_column: ItemColumn = None,
+    weight_column: WeightColumn = None, timestamp_column: TimeColumn = None, event_column: EventColumn = None,
+) -> None:  # fmt: skip
+    """Take events in from files and from the API; each file once, whole or not at all.
+
+    Files are taken in one by one: when one is refused, those before it are kept, and running it again skips them.
+    """
+    from batch_jobs.ingest import ingest as job
+
+    flags = _reading(files, items, format, on_error, delimiter, header, timestamp_unit, {
+        "user": user_column, "item": item_column, "weight": weight_column, "timestamp": timestamp_column,
+        "event": event_column,
+    })  # fmt: skip
+    settings = load(config, {"namespace": namespace, "ingest": flags})
+    _run("ingest", as_json, lambda stores, screen: job(stores, settings.namespace, settings.ingest, screen))
+
+
+@app.command()
+def train(
+    config: Config = None, namespace: Namespace = None, model: Model = None, set_: Set = None, clean: Clean = None,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Train on the whole event log and store the version; `recsys publish` puts it into service."""
+    from batch_jobs.train import train as job
+
+    settings = load(config, {"namespace": namespace, "model": _model(model, set_), "clean": _table(clean)})
+    _run("train", as_json, lambda stores, screen: job(stores, settings, screen))
+
+
+@app.command()
+def evaluate(
+    config: Config = None, namespace: Namespace = None, model: Model = None, set_: Set = None, clean: Clean = None,
+    split: Split = None, test_fraction: Fraction = None, test: Test = None, k: Ks = None, format: Format = None,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Judge a model on held-out events beside popularity, item-kNN and the model in service; nothing is stored."""
+    from batch_jobs.evaluate import evaluate_job as job
+
+    settings = load(config, _judging(namespace, model, set_, clean, split, test_fraction, test, k, {"format": format}))
+    _run("evaluate", as_json, lambda stores, screen: job(stores, settings, screen))
+
+
+@app.command()
+def publish(
+    version: Annotated[str, typer.Argument(help="As `recsys train` printed it.")],
+    namespace: Namespace = None, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Put a stored version into service."""
+    from batch_jobs.publish import publish as job
+
+    settings = load(None, {"namespace": namespace})
+    _run("publish", as_json, lambda stores, screen: job(stores, settings.namespace, version, screen))
+
+
+@app.command()
+def rollback(namespace: Namespace = None, as_json: Json = False) -> None:
+    """Put the version before the current one back into service."""
+    from batch_jobs.publish import roll_back as job
+
+    settings = load(None, {"namespace": namespace})
+    _run("rollback", as_json, lambda stores, screen: job(stores, settings.namespace, screen))
+
+
+@app.command()
+def nightly(
+    files: Files = None, items: Items = None, config: Config = None, namespace: Namespace = None, as_json: Json = False,
+    format: Format = None, on_error: OnError = None, delimiter: Delimiter = None, header: Header = None,
+    timestamp_unit: Unit = None, user_column: UserColumn = None, item_column: ItemColumn = None,
+    weight_column: WeightColumn = None, timestamp_column: TimeColumn = None, event_column: EventColumn = None,
+    model: Model = None, set_: Set = None, clean: Clean = None, split: Split = None, test_fraction: Fraction = None,
+    test: Test = None, k: Ks = None,
+) -> None:  # fmt: skip
+    """Ingest, train, evaluate, gate and publish in one go."""
+    from batch_jobs.nightly import nightly as job
+
+    flags = _reading(files, items, format, on_error, delimiter, header, timestamp_unit, {
+        "user": user_column, "item": item_column, "weight": weight_column, "timestamp": timestamp_column,
+        "event": event_column,
+    })  # fmt: skip
+    settings = load(config, _judging(namespace, model, set_, clean, split, test_fraction, test, k, flags))
+    _run("nightly", as_json, lambda stores, screen: job(stores, settings, screen))
+
+
+@app.command()
+def recommend(
+    user: Annotated[str | None, typer.Option("--user", help="Whose list.")] = None,
+    similar_to: Annotated[str | None, typer.Option("--similar-to", help="Items like this one instead.")] = None,
+    k: Annotated[int, typer.Option("--k", "-k", min=1, max=500, help="Length of the list.")] = 10,
+    namespace: Namespace = None, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Show the list a user gets from the API, or the items like one; popular items with neither."""
+    from batch_jobs.lists import recommend as job
+
+    if user is not None and similar_to is not None:
+        raise errors.ConfigError("--user and --similar-to ask for two different lists. Give one")
+    settings = load(None, {"namespace": namespace})
+    _run(None, as_json, lambda stores, screen: job(stores, settings.namespace, user, similar_to, k, screen))
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+) -> None:
+    """Serve the REST API over the stores until interrupted."""
+    server = Path(__file__).resolve().parent.parent / "chalice_app" / "server.py"
+    os.execv(sys.executable, [sys.executable, str(server), "--host", host, "--port", str(port)])
+
+
+@app.command()
+def demo(
+    data: Annotated[Path, typer.Option(help="Folder with interactions.csv and items.csv.")] = Path("data/sample"),
+) -> None:
+    """Run the whole chain on the sample: train, publish, serve, ask, send events, ask again."""
+    from batch_jobs.demo import demo as job
+
+    job(data)
+
+
+def main() -> None:
+    """Run, and turn every error a user can cause into one line and an exit status."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line; return its exit status."""
+    try:
+        # Typer turns Ctrl-C into a returned 130, and --help into 0; a command itself returns None.
+        status: int | None = app(arguments or ["--help"], prog_name="recsys", standalone_mode=False)
+        sys.stdout.flush()
+    except errors.RecsysError as error:
+        status = next(status for kind, status in EXIT_STATUS.items() if isinstance(error, kind))
+        return _failed(arguments, status, type(error).__name__, str(error))
+    except typer.TyperException as error:
+        return _failed(arguments, 2, "UsageError", f"{error.format_message()} See recsys COMMAND --help")
+    except (KeyboardInterrupt, typer.Abort):
+        status = 130
+    except MemoryError:
+        return _failed(arguments, 5, "MemoryError", "out of memory. Use a machine with more, or fewer events")
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # may be what refuses; the exit flushes it again
+        return _failed(arguments, 5, "StorageError", str(error))
+    if status == 130:
+        return _failed(arguments, 130, "Interrupted", "interrupted; what was not finished was not stored")
+    return 0 if arguments else 2
+
+
+def _failed(arguments: list[str], status: int, kind: str, reason: str) -> int:
+    line = " ".join(reason.split())
+    print(f"error: {line}", file=sys.stderr)
+    if "--json" in arguments:
+        print(json.dumps({"error": line, "kind": kind, "status": status}))
+    return status
+
+
+def _run(title: str | None, as_json: bool, job: Callable[..., dict[str, Any]]) -> None:
+    from batch_jobs.stores import Stores
+
+    screen = Screen(as_json=as_json)
+    facts = job(Stores.from_environment(), screen)
+    if title or as_json:
+        screen.summary(title or "", facts)
+
+
+def _reading(
+    files: list[Path] | None, items: Path | None, format: str | None, on_error: str | None, delimiter: str | None,
+    header: bool | None, timestamp_unit: str | None, columns: dict[str, str | None],
+) -> dict[str, Any]:  # fmt: skip
+    named = {
+        ours: int(theirs) if header is False and theirs.isdigit() else theirs
+        for ours, theirs in columns.items()
+        if theirs is not None
+    }
+    return {
+        "files": tuple(map(str, files or ())),
+        "items": None if items is None else str(items),
+        "format": format,
+        "on_error": on_error,
+        "delimiter": delimiter,
+        "header": header,
+        "timestamp_unit": timestamp_unit,
+        "columns": named,
+    }
+
+
+def _judging(
+    namespace: str | None, model: str | None, set_: list[str] | None, clean: list[str] | None, split: str | None,
+    test_fraction: float | None, test: Path | None, k: list[int] | None, reading: dict[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+    return {
+        "namespace": namespace,
+        "ingest": reading,
+        "model": _model(model, set_),
+        "clean": _table(clean),
+        "split": {"kind": split, "test_fraction": test_fraction, "test": None if test is None else str(test)},
+        "evaluate": {"k": tuple(k or ())},
+    }
+
+
+def _model(kind: str | None, settings: list[str] | None) -> dict[str, Any]:
+    return {"kind": kind, **_table(settings)}
+
+
+def _table(settings: list[str] | None) -> dict[str, Any]:
+    return dict(parse_setting(one) for one in settings or ())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""`recsys demo`: the whole chain on the sample, in front of the reader, with the real server."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.request import Request, urlopen
+
+from batch_jobs.config import IngestConfig, JobConfig
+from batch_jobs.console import Screen
+from batch_jobs.nightly import nightly
+from batch_jobs.stores import Stores
+from recsys.errors import DataError, StorageError
+
+_NAMESPACE = "demo"
+_MODEL = {"kind": "als", "factors": 32, "regularization": 20.0, "alpha": 2.0}
+
+
+def demo(data: Path) -> None:
+    """Train on `data`, publish, start the API, ask for lists, send three events and show the changed list."""
+    events, items = data / "interactions.csv", data / "items.csv"
+    if not (events.is_file() and items.is_file()):
+        raise DataError(
+            f"{data} has no interactions.csv and items.csv", remedy="Run it in the repository, or give --data"
+        )
+    screen = Screen()
+    with TemporaryDirectory(prefix="recsys-demo-") as folder:
+        os.environ |= {
+            "RECSYS_ARTIFACTS": f"file:{folder}/artifacts",
+            "RECSYS_REGISTRY": f"file:{folder}/registry",
+            "RECSYS_ONLINE": f"sqlite:{folder}/online.db",
+            "RECSYS_EVENTS": f"file:{folder}/events",
+        }
+        config = JobConfig(
+            _NAMESPACE, IngestConfig((str(events),), str(items)), model=_MODEL, clean={"weights": "binary"}
+        )
+        summary = nightly(Stores.from_environment(), config, screen)
+        screen.summary("1. Trained, judged and published", summary)
+        with _server() as url:
+            _conversation(url, events, items, screen)
+    screen.note("Now with your own data: recsys nightly EVENTS.csv, then recsys serve. The README goes on from here.")
+
+
+def _conversation(url: str, events: Path, items: Path, screen: Screen) -> None:
+    titles = {row["item_id"]: row for row in _rows(items)}
+    rows = _rows(events)
+    user = _light_user(rows)
+    history = [row for row in rows if row["user_id"] == user]
+    base = f"{url}/v1/{_NAMESPACE}"
+
+    def show(title: str, item_ids: list[str], scores: list[float] | None = None) -> None:
+        rows = [
+            [n, one, titles[one]["title"], titles[one]["genres"].replace("|", ", ")]
+            for n, one in enumerate(item_ids, 1)
+        ]
+        head = ["", "item", "title", "genres"]
+        if scores is not None:
+            rows, head = [[*row, score] for row, score in zip(rows, scores, strict=True)], [*head, "score"]
+        screen.rows(title, head, rows)
+
+    def ask(title: str, path: str) -> list[str]:
+        answer = _call(f"{base}{path}")
+        listed = [one["item"] for one in answer["items"]]
+        show(f"{title}\nGET {path} -> strategy {answer['strategy']}", listed, [one["score"] for one in answer["items"]])
+        return listed
+
+    show(f"2. What user {user} read last", [row["item_id"] for row in history[-8:]])
+    first = ask(f"3. What user {user} should read next", f"/users/{user}/recommendations?k=8")
+    ask("4. Somebody nobody knows gets what is popular", "/users/stranger/recommendations?k=5")
+    ask(f"5. Books like {titles[first[0]]['title']}", f"/items/{first[0]}/similar?k=5")
+    other = _other_taste(rows, user, titles)
+    sent = [
+        {
+            "event_id": str(uuid.uuid4()),
+            "user": user,
+            "item": item,
+            "timestamp": time.time(),
+            "event": "rating",
+            "value": 5,
+        }
+        for item in other
+    ]
+    stored = _call(f"{base}/events", {"events": sent})
+    show(f"6. User {user} now reads three books of another kind\nPOST /events -> {stored['accepted']} stored", other)
+    changed = ask("7. The list a moment later", f"/users/{user}/recommendations?k=8")
+    new = [item for item in changed if item not in first]
+    screen.note(f"{len(new)} of {len(changed)} books are new in the list, and none of the three is offered again.")
+
+
+def _light_user(rows: list[dict[str, str]]) -> str:
+    """Return a user with fewer events than most, whose list three more can move."""
+    counts = Counter(row["user_id"] for row in rows)
+    return sorted(counts, key=lambda user: (counts[user], user))[len(counts) // 10]
+
+
+def _other_taste(rows: list[dict[str, str]], user: str, titles: dict[str, dict[str, str]]) -> list[str]:
+    """Return the three most read books of the genre this user has least of."""
+    read = {row["item_id"] for row in rows if row["user_id"] == user}
+    genre = {item: row["genres"].split("|")[0] for item, row in titles.items()}
+    taste = Counter(genre[item] for item in read)
+    rarest = min(sorted(set(genre.values())), key=lambda name: taste[name])
+    readers = Counter(row["item_id"] for row in rows)
+    return sorted((item for item in genre if genre[item] == rarest and item not in read), key=lambda i: -readers[i])[:3]
+
+
+@contextmanager
+def _server() -> Iterator[str]:
+    command = [sys.executable, "-m", "batch_jobs.cli", "serve", "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        line = process.stdout.readline() if process.stdout else ""
+        if not line.startswith("Serving "):
+            raise StorageError("the API did not start")
+        yield line.split()[1]
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+        if process.stdout:
+            process.stdout.close()
+
+
+def _call(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    data = None if body is None else json.dumps(body).encode()
+    request = Request(url, data, {"Content-Type": "application/json"})
+    with urlopen(request, timeout=10) as response:
+        answer: dict[str, Any] = json.loads(response.read())
+    return answer
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

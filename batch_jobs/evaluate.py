@@ -1,0 +1,103 @@
+"""Judge a model on held-out events, beside the baselines and what is in service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from batch_jobs.config import JobConfig, SplitConfig
+from batch_jobs.console import Screen
+from batch_jobs.in_service import model_in_service
+from batch_jobs.stores import Stores
+from batch_jobs.train import Fit, Logged, fit, make_model, read_log
+from recsys.data import Interactions, Split, given_split, leave_last, split_by_time, to_interactions
+from recsys.data.cleaning import drop_light_events
+from recsys.data.sources import ReadSpec, Rejected, read_events
+from recsys.evaluation import EvaluationResult, evaluate, table
+from recsys.models import ItemKNN, Popularity, Recommender
+
+IN_SERVICE = "in service"
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """How the candidate and those beside it did on one split.
+
+    Parameters
+    ----------
+    fitted : Fit
+        The candidate, trained on the training part.
+    split : Split
+    results : mapping of str to EvaluationResult
+        By name: the kind of the candidate, the baselines, and "in service" where that model saw no test event.
+    """
+
+    fitted: Fit
+    split: Split
+    results: Mapping[str, EvaluationResult]
+
+    @property
+    def candidate(self) -> EvaluationResult:
+        """Result of the candidate."""
+        return self.results[self.fitted.model.kind]
+
+
+def split_of(raw: Interactions, config: JobConfig) -> Split:
+    """Cut the log as the settings say."""
+    split = config.split
+    kind = split.kind or ("given" if split.test else "time" if raw.timestamp is not None else "leave-last")
+    if kind == "given":
+        return given_split(raw, _read_test(split, config))
+    if kind == "time":
+        return split_by_time(raw, test_fraction=split.test_fraction)
+    return leave_last(raw, split.n)
+
+
+def judge(stores: Stores, config: JobConfig, logged: Logged, screen: Screen) -> Judgement:
+    """Train the candidate on the training part and rank for every test user."""
+    split = split_of(logged.interactions, config)
+    fitted = fit(make_model(config.model), split.train, config, screen)
+    models: dict[str, Recommender] = {fitted.model.kind: fitted.model}
+    if config.evaluate.baselines:
+        dataset = fitted.model.dataset
+        for baseline in (Popularity(), ItemKNN()):
+            if baseline.kind not in models:
+                models[baseline.kind] = baseline.fit(dataset)
+    current = model_in_service(stores, config.namespace, split)
+    if current is not None:
+        models[IN_SERVICE] = current
+    # A test event too light to be positive feedback in training is none in the test either.
+    test = drop_light_events(split.test, fitted.cleaned.rule)
+    results = {}
+    for name, model in models.items():
+        with screen.bar(f"judging {name}") as step:
+            results[name] = evaluate(model, test, k=config.evaluate.k, progress=step)
+    return Judgement(fitted, split, results)
+
+
+def show(judgement: Judgement, screen: Screen) -> dict[str, Any]:
+    """Print the table of results; return it as plain values."""
+    screen.table(table(judgement.results))
+    return {name: result.to_json() for name, result in judgement.results.items()}
+
+
+def evaluate_job(stores: Stores, config: JobConfig, screen: Screen) -> dict[str, Any]:
+    """Judge the configured model on the event log; nothing is stored."""
+    judgement = judge(stores, config, read_log(stores, config.namespace, screen), screen)
+    results = show(judgement, screen)
+    return {
+        "namespace": config.namespace,
+        "split": judgement.split.name,
+        "train_events": len(judgement.split.train),
+        "test_events": len(judgement.split.test),
+        "results": results,
+    }
+
+
+def _read_test(split: SplitConfig, config: JobConfig) -> Interactions:
+    ingest = config.ingest
+    spec = ReadSpec(ingest.format, ingest.columns, ingest.header, ingest.delimiter, ingest.timestamp_unit)
+    return to_interactions(pa.concat_tables(read_events(split.test or "", spec, Rejected(ingest.on_error))))

@@ -1,0 +1,62 @@
+"""The gate: what a candidate must reach before the pointer moves to it."""
+
+from __future__ import annotations
+
+from batch_jobs.config import EvaluateConfig, GateConfig
+from batch_jobs.evaluate import IN_SERVICE, Judgement
+from recsys.artifacts import ArtifactManifest
+from recsys.errors import ConfigError, GateRefusedError, InsufficientDataError
+from recsys.evaluation.ranking_metrics import RANKING_METRICS
+
+
+def check_metric(config: GateConfig, judged: EvaluateConfig) -> None:
+    """Raise `ConfigError` if the gate's metric is none of those that will be judged."""
+    known = [f"{name}@{k}" for k in judged.k for name in RANKING_METRICS]
+    if config.metric not in known:
+        raise ConfigError(f"[gate] metric = {config.metric!r} is not judged; choose one of {', '.join(known)}")
+
+
+def gate(judgement: Judgement, current: ArtifactManifest | None, config: GateConfig) -> str:
+    """Return in words why the candidate passes, by a metric that `check_metric` let through.
+
+    It must be judged on enough users, find something at all, show enough of the catalogue, and not fall more than
+    `max_drop` below the model in service: on the same test events where that model never saw them, else against
+    what that model reached under the same protocol.
+
+    Raises
+    ------
+    InsufficientDataError
+        If too few users could be judged.
+    GateRefusedError
+        With the figures.
+    """
+    candidate, metric = judgement.candidate, config.metric
+    if len(candidate.users) < config.min_users:
+        raise InsufficientDataError(
+            f"only {len(candidate.users)} users could be judged, the gate asks for {config.min_users}",
+            remedy="Wait for more events, or lower [gate] min_users",
+        )
+    reached = candidate.mean(metric)
+    if not reached > 0:
+        raise GateRefusedError(f"the candidate finds nothing: {metric} is {reached}")
+    covered = candidate.mean(f"coverage@{metric.rpartition('@')[2]}")
+    if covered < config.min_coverage:
+        raise GateRefusedError(
+            f"the candidate shows {covered:.1%} of the catalogue, {config.min_coverage:.1%} are asked for"
+        )
+    return _against_current(judgement, current, config, reached)
+
+
+def _against_current(judgement: Judgement, current: ArtifactManifest | None, config: GateConfig, reached: float) -> str:
+    if current is None:
+        return f"{config.metric} {reached:.4f}; nothing is in service yet"
+    if IN_SERVICE in judgement.results:
+        before, how = judgement.results[IN_SERVICE].mean(config.metric), "on the same test events"
+    elif current.data.get("judged_by") == judgement.split.name and config.metric in current.metrics:
+        before, how = float(current.metrics[config.metric]), "when it was judged by the same protocol"
+    else:
+        return f"{config.metric} {reached:.4f}; the model in service was never judged by {judgement.split.name}"
+    words = f"{config.metric} {reached:.4f}; the model in service reached {before:.4f} {how}"
+    if reached < before * (1 - config.max_drop):
+        raise GateRefusedError(f"{words}, and a drop of more than {config.max_drop:.0%} is refused")
+    return words

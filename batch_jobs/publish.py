@@ -1,0 +1,75 @@
+"""Put a stored version into service, or the one before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from batch_jobs.console import Screen, Step
+from batch_jobs.stores import Stores
+from recsys.artifacts import Artifact, Pointer, unpack
+from recsys.errors import NoModelError
+from recsys.serving import UserState
+
+
+def publish(stores: Stores, namespace: str, version: str, screen: Screen) -> dict[str, Any]:
+    """Write the user states of a version, then move the pointer to it: what the pointer names is always complete.
+
+    The history is read before anything changes, so that a damaged one stops it there and not half-way.
+    Running it again after a crash, or for the version in service, ends in the same state.
+    """
+    before = stores.registry.current(namespace)
+    stores.registry.history(namespace)
+    artifact = unpack(stores.artifacts.open(namespace, version))
+    _put_states(stores, artifact, screen)
+    if before is not None and before.version == version:
+        pointer = before
+    else:
+        pointer = stores.registry.promote(artifact.manifest, expected=before.sequence if before else 0)
+    _drop_old_states(stores, namespace)
+    return _moved(namespace, before, pointer)
+
+
+def roll_back(stores: Stores, namespace: str, screen: Screen) -> dict[str, Any]:
+    """Put the version before the current one back into service; its states are written anew first."""
+    before = stores.registry.current(namespace)
+    if before is None or before.previous == 0:
+        raise NoModelError(f"namespace {namespace!r} has no earlier model to go back to")
+    target = stores.registry.history(namespace)[before.previous - 1]
+    stored = stores.artifacts.open(namespace, target.version, manifest_sha256=target.manifest_sha256)
+    _put_states(stores, unpack(stored), screen)
+    pointer = stores.registry.rollback(namespace, expected=before.sequence)
+    _drop_old_states(stores, namespace)
+    return _moved(namespace, before, pointer)
+
+
+def _put_states(stores: Stores, artifact: Artifact, screen: Screen) -> None:
+    manifest = artifact.manifest
+    with screen.bar("publishing users") as step:
+        stores.online.put_users(manifest.namespace, manifest.version, _states(artifact, step))
+
+
+def _states(artifact: Artifact, step: Step) -> Iterator[tuple[str, UserState]]:
+    users = artifact.users.ids()
+    for row, user in enumerate(users):
+        yield user, UserState(artifact.factors.user_vectors[row], *artifact.histories.of(row))
+        if row % 1000 == 999 or row + 1 == len(users):
+            step(row + 1, len(users))
+
+
+def _drop_old_states(stores: Stores, namespace: str) -> None:
+    """Keep the states of the version in service and of the one a rollback goes to; a rollback rewrites older ones."""
+    history = stores.registry.history(namespace)
+    now = history[-1]
+    kept = {now.version, *([history[now.previous - 1].version] if now.previous else [])}
+    for version in {entry.version for entry in history} - kept:
+        stores.online.drop_version(namespace, version)
+
+
+def _moved(namespace: str, before: Pointer | None, after: Pointer) -> dict[str, Any]:
+    return {
+        "namespace": namespace,
+        "in_service": after.version,
+        "sequence": after.sequence,
+        "before": before.version if before else None,
+    }

@@ -1,0 +1,136 @@
+"""From the event log to a stored artefact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from batch_jobs.config import JobConfig, call
+from batch_jobs.console import Screen
+from batch_jobs.stores import Stores
+from recsys.artifacts import ArtifactManifest, Histories, describe, pack
+from recsys.data import Cleaned, Dataset, Interactions, clean, to_interactions
+from recsys.errors import ConfigError
+from recsys.models import ImplicitALS, ItemKNN, Popularity, Recommender, ServableRecommender
+from recsys.weights import WeightRule
+
+MODELS: dict[str, type[Recommender]] = {model.kind: model for model in (ImplicitALS, Popularity, ItemKNN)}
+SERVABLE = [kind for kind, model in MODELS.items() if hasattr(model, "export")]
+
+
+@dataclass(frozen=True, eq=False)
+class Logged:
+    """The event log as training sees it: raw interactions, and the last online event among them."""
+
+    interactions: Interactions
+    events_through: int
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A fitted model with the data it came from."""
+
+    model: Recommender
+    raw: Interactions
+    cleaned: Cleaned
+
+
+def read_log(stores: Stores, namespace: str, screen: Screen) -> Logged:
+    """Read all events of a namespace."""
+    with screen.bar("reading the event log"):
+        position = stores.events.online_position(namespace)
+        return Logged(to_interactions(stores.events.read(namespace)), position)
+
+
+def make_model(settings: Mapping[str, Any]) -> Recommender:
+    """Construct the model a ``[model]`` table describes; `ConfigError` for an unknown kind or setting."""
+    parameters = dict(settings)
+    kind = parameters.pop("kind", "als")
+    if not isinstance(kind, str) or kind not in MODELS:
+        raise ConfigError(f"[model] kind = {kind!r} is not known; choose one of {', '.join(MODELS)}")
+    return call(MODELS[kind], parameters, "model")
+
+
+def make_servable(settings: Mapping[str, Any]) -> Recommender:
+    """Construct a model that can be published; `ConfigError` also for a baseline."""
+    model = make_model(settings)
+    if model.kind not in SERVABLE:
+        raise ConfigError(f"{model.kind} cannot be published; it is a baseline. Choose one of {', '.join(SERVABLE)}")
+    return model
+
+
+def fit(model: Recommender, raw: Interactions, config: JobConfig, screen: Screen) -> Fit:
+    """Clean and fit; what cleaning dropped is said on the screen."""
+    cleaned = call(clean, config.clean, "clean", raw)
+    for step in cleaned.report:
+        if step.events:
+            screen.note(
+                f"cleaning, {step.name}: {step.events:,} events, {step.users:,} users, {step.items:,} items dropped"
+            )
+    with screen.bar(f"training {model.kind}") as step_bar:
+        model.fit(Dataset.from_interactions(cleaned.interactions), progress=step_bar)
+    return Fit(model, raw, cleaned)
+
+
+def store(
+    stores: Stores,
+    config: JobConfig,
+    fitted: Fit,
+    events_through: int,
+    metrics: Mapping[str, float],
+    judged: str | None,
+) -> ArtifactManifest:
+    """Pack a fitted model, one of `make_servable`, and store it as a new version."""
+    model: Any = fitted.model
+    servable: ServableRecommender = model
+    factors, dataset = servable.export(), servable.dataset
+    rule = fitted.cleaned.rule
+    histories = histories_of(fitted.raw, dataset, rule)
+    arrays = pack(factors, dataset.users, dataset.items, histories, dataset.item_counts)
+    fold_in = factors.fold_in
+    settings = {
+        "model": {"kind": model.kind, **{k: v for k, v in config.model.items() if k != "kind"}},
+        "clean": dict(config.clean),
+        "weights": asdict(rule),
+        "fold_in": fold_in and {"regularization": fold_in.regularization, "alpha": fold_in.alpha},
+    }
+    data = {
+        "fingerprint": dataset.interactions.fingerprint(),
+        "users": len(dataset.users),
+        "items": len(dataset.items),
+        "interactions": len(dataset.interactions),
+        "window": dataset.interactions.window,
+        "events_through": events_through,
+        "judged_by": judged,
+    }
+    manifest = describe(config.namespace, model.kind, arrays, config=settings, data=data, metrics=metrics)
+    stores.artifacts.put(manifest, arrays)
+    return manifest
+
+
+def train(stores: Stores, config: JobConfig, screen: Screen) -> dict[str, Any]:
+    """Fit on the whole event log and store the artefact; it is not in service before `publish`."""
+    model = make_servable(config.model)
+    logged = read_log(stores, config.namespace, screen)
+    fitted = fit(model, logged.interactions, config, screen)
+    manifest = store(stores, config, fitted, logged.events_through, {}, None)
+    return described(manifest)
+
+
+def described(manifest: ArtifactManifest) -> dict[str, Any]:
+    """Return what a summary says of a stored version."""
+    facts = {name: manifest.data[name] for name in ("users", "items", "interactions")}
+    return {"namespace": manifest.namespace, "version": manifest.version, "kind": manifest.kind, **facts}
+
+
+def histories_of(raw: Interactions, dataset: Dataset, rule: WeightRule) -> Histories:
+    """Return the raw events behind a dataset by user, oldest first, as the server folds them in again."""
+    known, _ = raw.recode(dataset.users, dataset.items)
+    kept = known.select(rule.keeps(known.weight))
+    time = np.zeros(len(kept), np.int64) if kept.timestamp is None else kept.timestamp
+    order = np.lexsort((time, kept.user))
+    counts = np.bincount(kept.user, minlength=len(dataset.users))
+    return Histories(np.append(0, np.cumsum(counts)).astype(np.int64), kept.item[order], kept.weight[order])

@@ -1,0 +1,1 @@
+"""Everything behind the routes: settings, wiring, strict requests, uniform answers."""

@@ -1,0 +1,84 @@
+"""`Face`: Chalice with one request per thread and with problems for every error."""
+
+import json
+import threading
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from chalice import Chalice, Response
+
+from chalicelib.responses import Problem, problem
+from recsys.errors import ArtifactError, NotFoundError, RecsysError, StorageError
+
+View = Callable[..., Response]
+
+
+class Face(Chalice):
+    """Chalice whose errors are all problems, also those it raises itself.
+
+    Chalice keeps the current request in one attribute of the app; its local server has a thread per connection, so
+    that one client's answer could be built from another's request. Here the attribute is per thread.
+    """
+
+    def __init__(self, app_name: str) -> None:
+        self._of_thread = threading.local()
+        super().__init__(app_name=app_name)
+
+    @property
+    def current_request(self) -> Any:
+        """The request this thread works on."""
+        return getattr(self._of_thread, "request", None)
+
+    @current_request.setter
+    def current_request(self, request: Any) -> None:
+        self._of_thread.request = request
+
+    @property
+    def request_id(self) -> str:
+        """Id of the request this thread works on, as the gateway logs it."""
+        return getattr(self.current_request.lambda_context, "aws_request_id", "")
+
+    def route(self, path: str, **settings: Any) -> Callable[[View], View]:
+        """Register a view whose errors are problems; Chalice would answer 500 to exceptions it does not know."""
+        register = super().route(path, **settings)
+
+        def decorate(view: View) -> View:
+            @wraps(view)
+            def guarded(**arguments: str) -> Response:
+                try:
+                    return view(**arguments)
+                except (Problem, RecsysError) as error:
+                    return self._problem(error)
+
+            return register(guarded)
+
+        return decorate
+
+    def __call__(self, event: Any, context: Any) -> Any:
+        """Handle one event; Chalice's own errors (no such method, unforeseen exceptions) become problems too."""
+        response = super().__call__(event, context)
+        headers = response.get("headers", {})
+        if response.get("statusCode", 0) >= 400 and headers.get("Content-Type") != "application/problem+json":
+            kept = {name: value for name, value in headers.items() if name == "Allow"}
+            own = problem(response["statusCode"], _chalice_message(response), self.request_id)
+            own.headers |= kept
+            response = own.to_dict(self.api.binary_types)
+        return response
+
+    def _problem(self, error: Problem | RecsysError) -> Response:
+        if isinstance(error, Problem):
+            return problem(error.status, str(error), self.request_id, field=error.field)
+        if isinstance(error, NotFoundError):
+            return problem(404, str(error), self.request_id)
+        if isinstance(error, (StorageError, ArtifactError)):
+            self.log.error("%s: %s", type(error).__name__, error)
+            return problem(503, "a store the answer needs cannot be reached; try again", self.request_id)
+        return problem(422, str(error), self.request_id)
+
+
+def _chalice_message(response: dict[str, Any]) -> str:
+    try:
+        return str(json.loads(response["body"])["Message"])
+    except (ValueError, KeyError, TypeError):
+        return "the request cannot be answered"

@@ -1,0 +1,65 @@
+"""Uniform answers: lists in one shape, errors as RFC 9457 problems."""
+
+import json
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from chalice import Response
+
+from recsys.serving import RankedList
+
+if TYPE_CHECKING:
+    from chalicelib.face import Face
+
+HEADERS = {
+    "Content-Type": "application/json",
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class Problem(Exception):
+    """What the client can mend, or has to wait for."""
+
+    def __init__(self, status: int, detail: str, *, field: str | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.field = field
+
+
+def answer(app: "Face", body: dict[str, Any], *, status: int = 200) -> Response:
+    """Return JSON with the request id in it."""
+    return Response(_json({**body, "request_id": app.request_id}), dict(HEADERS), status)
+
+
+def ranked(app: "Face", found: RankedList) -> Response:
+    """Return a list in the shape every list has."""
+    return answer(
+        app,
+        {
+            "items": [{"item": one.item, "score": one.score, "reason": one.reason} for one in found.items],
+            "model_version": found.model_version,
+            "strategy": found.strategy,
+            "degraded": found.degraded,
+        },
+    )
+
+
+def problem(status: int, detail: str, request_id: str, *, field: str | None = None) -> Response:
+    """Return an RFC 9457 problem; 503 asks the client to come back."""
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+    }
+    if field is not None:
+        body["field"] = field
+    headers = {**HEADERS, "Content-Type": "application/problem+json"}
+    if status == 503:
+        headers["Retry-After"] = "1"
+    return Response(_json({**body, "request_id": request_id}), headers, status)
+
+
+def _json(body: dict[str, Any]) -> str:
+    return json.dumps(body, allow_nan=False, separators=(",", ":"))

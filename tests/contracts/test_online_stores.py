@@ -1,0 +1,152 @@
+"""What every online store promises. A new store joins by adding its factory to STORES."""
+
+import threading
+from contextlib import closing
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from recsys.errors import ArtifactError
+from recsys.events import InteractionEvent
+from recsys.serving import MemoryOnlineStore, SQLiteOnlineStore, UserState
+
+STORES = {
+    "memory": lambda folder: MemoryOnlineStore(),
+    "sqlite": lambda folder: SQLiteOnlineStore(folder / "deep" / "online.db"),
+}
+TEXT = st.text(st.characters(blacklist_categories=["Cs"]), min_size=1, max_size=20)
+
+
+@pytest.fixture(params=STORES)
+def store(request, tmp_path):
+    opened = STORES[request.param](tmp_path)
+    with closing(opened) if hasattr(opened, "close") else _nothing():
+        yield opened
+
+
+class _nothing:
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+
+def state(*numbers, items=(), weights=()):
+    arrays = (np.array(numbers, np.float32), np.array(items, np.int32), np.array(weights, np.float32))
+    return UserState(*arrays)
+
+
+def event(number, user="u", **changes):
+    fields = {"event_id": f"e{number}", "user": user, "item": f"i{number}", "timestamp_s": 1e9 + number}
+    return InteractionEvent(**{**fields, **changes})
+
+
+def same(left, right):
+    return left.to_bytes() == right.to_bytes()
+
+
+def test_a_state_belongs_to_one_namespace_one_version_one_user(store):
+    store.put_users("shop", "v1", [("anna", state(1.0, items=[3, 1, 3], weights=[1, 2, 3])), ("bo", state(2.0))])
+    store.put_users("shop", "v2", [("anna", state(9.0))])
+    assert same(store.user_state("shop", "v1", "anna"), state(1.0, items=[3, 1, 3], weights=[1, 2, 3]))
+    assert same(store.user_state("shop", "v2", "anna"), state(9.0))
+    for where in (("shop", "v2", "bo"), ("other", "v1", "anna"), ("shop", "v1", "cleo")):
+        assert store.user_state(*where) is None
+
+
+def test_writing_a_state_again_replaces_it_and_dropping_a_version_leaves_the_others(store):
+    for value in (1.0, 2.0):
+        store.put_users("shop", "v1", [("anna", state(value))])
+    store.put_users("shop", "v2", [("anna", state(3.0))])
+    store.put_users("other", "v1", [("anna", state(4.0))])
+    assert same(store.user_state("shop", "v1", "anna"), state(2.0))
+    for _ in range(2):
+        store.drop_version("shop", "v1")
+    assert store.user_state("shop", "v1", "anna") is None
+    assert same(store.user_state("shop", "v2", "anna"), state(3.0))
+    assert same(store.user_state("other", "v1", "anna"), state(4.0))
+
+
+def test_an_event_sent_twice_is_one_event(store):
+    assert store.append_events("shop", [event(1), event(2), event(1)]) == 2
+    assert store.append_events("shop", [event(2), event(3)]) == 1
+    assert store.append_events("shop", [event(3, item="another")]) == 0
+    assert [one.item for one in store.recent_events("shop", "u", after=0, limit=9)] == ["i1", "i2", "i3"]
+    assert store.append_events("other", [event(1)]) == 1
+
+
+def test_recent_events_are_the_newest_of_one_user_oldest_first(store):
+    store.append_events("shop", [event(n, user="u" if n % 2 else "v") for n in range(10)])
+    assert store.recent_events("shop", "u", after=0, limit=3) == [event(5), event(7), event(9)]
+    assert store.recent_events("shop", "u", after=6, limit=9) == [event(7), event(9)]
+    assert store.recent_events("shop", "nobody", after=0, limit=9) == []
+    assert store.recent_events("other", "u", after=0, limit=9) == []
+
+
+def test_positions_rise_and_pages_of_events_meet(store):
+    store.append_events("shop", [event(n) for n in range(7)])
+    position, pages = 0, []
+    while page := store.events_after("shop", position, limit=3):
+        assert all(one.position > position for one in page)
+        position = page[-1].position
+        pages.append([one.event for one in page])
+    assert [len(page) for page in pages] == [3, 3, 1]
+    assert [one for page in pages for one in page] == [event(n) for n in range(7)]
+    store.append_events("shop", [event(99)])
+    assert [one.event for one in store.events_after("shop", position, limit=3)] == [event(99)]
+
+
+def test_item_metadata_is_replaced_whole_and_unknown_items_are_left_out(store):
+    store.put_items("shop", {"i1": {"title": "One", "genres": ["a", "b"]}, "i2": {"title": "Two"}})
+    store.put_items("shop", {"i2": {"year": 2020}})
+    known = store.item_metadata("shop", ["i2", "i9", "i1"])
+    assert known == {"i2": {"year": 2020}, "i1": {"title": "One", "genres": ["a", "b"]}}
+    assert store.item_metadata("other", ["i1"]) == {}
+
+
+def test_check_passes_on_a_fresh_store(store):
+    store.check()
+
+
+def test_many_threads_lose_no_event_and_count_none_twice(store):
+    threads = [
+        threading.Thread(
+            target=lambda part=part: [store.append_events("shop", [event(n)]) for n in range(part, part + 60)]
+        )
+        for part in range(0, 160, 40)  # neighbours overlap by 20
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    stored = store.events_after("shop", 0, limit=1000)
+    assert sorted(one.event.event_id for one in stored) == sorted(f"e{n}" for n in range(180))
+    assert len({one.position for one in stored}) == 180
+
+
+@given(
+    user=TEXT,
+    vector=hnp.arrays(np.float32, st.integers(0, 9), elements=st.floats(width=32)),
+    items=hnp.arrays(np.int32, 4),
+    value=st.floats(0, 1e30),
+    timestamp_s=st.floats(0, 4e9),
+    item=TEXT,
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_text_and_any_numbers_come_back_as_they_went(store, user, vector, items, value, timestamp_s, item):
+    weights = np.arange(4, dtype=np.float32)
+    store.put_users(user[:9], item[:9], [(user, UserState(vector, items, weights))])
+    assert same(store.user_state(user[:9], item[:9], user), UserState(vector, items, weights))
+    sent = InteractionEvent(f"{user}-{item}-{value}"[:250], user, item, timestamp_s, "view", value)
+    if store.append_events("any", [sent]):
+        assert store.recent_events("any", user, after=0, limit=1) == [sent]
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b + b"x", lambda b: b"XXXX" + b[4:], lambda b: b""])
+def test_a_damaged_state_is_refused(damage):
+    with pytest.raises(ArtifactError):
+        UserState.from_bytes(damage(state(1.0, items=[1], weights=[1]).to_bytes()))

@@ -1,0 +1,274 @@
+"""The service over real stores: the lists of the model, fold-in, fallbacks, degradation, swaps."""
+
+import threading
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recsys.artifacts import Histories, LocalArtifactStore, LocalModelRegistry, describe, pack
+from recsys.data import Dataset, interactions_from_tuples
+from recsys.errors import ArtifactError, NoModelError, StorageError, UnknownItemError
+from recsys.events import InteractionEvent
+from recsys.models import ImplicitALS, Popularity
+from recsys.serving import MemoryOnlineStore, ModelLoader, RecommendationService, UserState
+from recsys.serving.fold_in import fold_in
+from recsys.weights import WeightRule
+
+RULE = WeightRule(duplicates="sum")
+
+
+def shop(seed=0, n_users=50, n_items=30):
+    rng = np.random.default_rng(seed)
+    pairs = {
+        (f"u{u}", f"i{int(i) // 2 * 2 + u % 2}"): float(rng.integers(1, 5))
+        for u in range(n_users)
+        for i in rng.integers(0, n_items, 7)
+    }
+    return Dataset.from_interactions(interactions_from_tuples([(u, i, w) for (u, i), w in pairs.items()]))
+
+
+class World:
+    """One namespace: train, publish, ask."""
+
+    def __init__(self, folder: Path) -> None:
+        self.artifacts = LocalArtifactStore(folder / "artifacts")
+        self.registry = LocalModelRegistry(folder / "registry")
+        self.online = MemoryOnlineStore()
+        self.loader = ModelLoader(self.artifacts, self.registry, refresh_s=0.0)
+        self.service = RecommendationService(self.loader, self.online)
+        self.sent = 0
+
+    def publish(self, model, events_through=0):
+        dataset, factors = model.dataset, model.export()
+        csr = dataset.user_items
+        histories = Histories(csr.indptr.astype(np.int64), csr.indices.astype(np.int32), csr.data)
+        arrays = pack(factors, dataset.users, dataset.items, histories, dataset.item_counts)
+        solve = factors.fold_in
+        config = {
+            "weights": asdict(RULE),
+            "fold_in": solve and {"regularization": solve.regularization, "alpha": solve.alpha},
+        }
+        data = {"events_through": events_through}
+        manifest = describe("shop", model.kind, arrays, config=config, data=data, metrics={})
+        self.artifacts.put(manifest, arrays)
+        states = (
+            (user, UserState(factors.user_vectors[row], *histories.of(row)))
+            for row, user in enumerate(dataset.users.ids())
+        )
+        self.online.put_users("shop", manifest.version, states)
+        now = self.registry.current("shop")
+        self.registry.promote(manifest, expected=now.sequence if now else 0)
+        return manifest
+
+    def send(self, user, *items, value=1.0):
+        events = [
+            InteractionEvent(f"e{self.sent + n}", user, item, 1e9 + n, value=value) for n, item in enumerate(items)
+        ]
+        self.sent += len(items)
+        return self.service.record_events("shop", events)
+
+    def items(self, user, k=10):
+        return [one.item for one in self.service.recommend("shop", user, k).items]
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return ImplicitALS(factors=8, alpha=5.0, regularization=0.5).fit(shop())
+
+
+def test_every_user_gets_the_models_own_list_to_the_bit(world, model):
+    manifest = world.publish(model)
+    users = model.dataset.users.ids()
+    for user, expected in zip(users, model.recommend(users, k=9).lists(), strict=True):
+        answer = world.service.recommend("shop", user, 9)
+        assert [(one.item, one.score) for one in answer.items] == expected
+        assert (answer.strategy, answer.model_version, answer.degraded) == ("als", manifest.version, False)
+
+
+def test_somebody_nobody_knows_gets_what_is_popular(world, model):
+    world.publish(model)
+    popular = Popularity().fit(model.dataset).recommend(["u0"], k=6, exclude_seen=False).lists()[0]
+    answer = world.service.recommend("shop", "stranger", 6)
+    assert [(one.item, one.score) for one in answer.items] == popular
+    assert answer.strategy == "popular"
+    assert world.service.popular("shop", 6) == answer
+
+
+def test_similar_items_are_the_models_own(world, model):
+    world.publish(model)
+    answer = world.service.similar("shop", "i3", 5)
+    assert [(one.item, one.score) for one in answer.items] == model.similar_items("i3", k=5).lists()[0]
+    with pytest.raises(UnknownItemError, match="'nothing'"):
+        world.service.similar("shop", "nothing", 5)
+
+
+def test_folding_in_a_users_own_history_gives_the_trained_vector(model):
+    factors, csr = model.export(), model.dataset.user_items
+    for row in range(len(factors.user_vectors)):
+        items = csr.indices[csr.indptr[row] : csr.indptr[row + 1]]
+        weights = csr.data[csr.indptr[row] : csr.indptr[row + 1]]
+        vector = fold_in(factors.fold_in, factors.item_vectors, items, weights)
+        np.testing.assert_allclose(vector, factors.user_vectors[row], atol=1e-5)
+
+
+def test_the_folded_in_vector_zeroes_the_gradient(model):
+    """Mathematics, apart from any solver: d/dx of the weighted loss is 0 at the solution."""
+    factors, items = model.export(), np.array([2, 5, 11])
+    weights = np.array([1, 3, 2], np.float32)
+    solve, y = factors.fold_in, factors.item_vectors.astype(np.float64)
+    x = fold_in(solve, factors.item_vectors, items, weights).astype(np.float64)
+    confidence, preference = np.ones(len(y)), np.zeros(len(y))
+    confidence[items], preference[items] = solve.alpha * weights, 1.0
+    gradient = y.T @ (confidence * (y @ x - preference)) + solve.regularization * x
+    assert np.abs(gradient).max() < 1e-4
+
+
+def test_an_event_just_sent_changes_the_next_list_and_is_not_offered_again(world, model):
+    world.publish(model)
+    before = world.items("u4")
+    odd = [item for item in model.dataset.items.ids() if int(item[1:]) % 2][:4]
+    assert world.send("u4", *odd, value=4.0) == 4
+    answer = world.service.recommend("shop", "u4", 10)
+    after = [one.item for one in answer.items]
+    assert answer.strategy == "fold_in"
+    assert after != before
+    assert not set(after) & (set(odd) | history(model, "u4"))
+    assert len(after) == 10
+
+
+def history(model, user):
+    row = model.dataset.users.row(user)
+    return {model.dataset.items.id(i) for i in model.dataset.user_items[row].indices}
+
+
+def test_a_new_user_with_events_gets_the_list_of_a_trained_user_with_the_same_history(world, model):
+    """Read-your-writes, and the same answer as if the model had known them."""
+    world.publish(model)
+    row = model.dataset.users.row("u7")
+    for item, weight in zip(*(model.dataset.user_items[row].indices, model.dataset.user_items[row].data), strict=True):
+        world.send("twin", model.dataset.items.id(item), value=float(weight))
+    twin = world.service.recommend("shop", "twin", 10)
+    trained = world.service.recommend("shop", "u7", 10)
+    assert twin.strategy == "fold_in"
+    assert [one.item for one in twin.items] == [one.item for one in trained.items]
+    np.testing.assert_allclose([o.score for o in twin.items], [o.score for o in trained.items], atol=1e-5)
+
+
+def test_repeating_an_item_adds_to_its_weight_as_training_would(world, model):
+    world.publish(model)
+    for one, many in (("once", [("i2", 6.0), ("i5", 1.0)]), ("thrice", [("i2", 2.0)] * 3 + [("i5", 1.0)])):
+        for item, value in many:
+            world.send(one, item, value=value)
+    once, thrice = (world.service.recommend("shop", user, 10).items for user in ("once", "thrice"))
+    assert once == thrice
+
+
+def test_events_of_the_training_data_are_not_counted_twice(world, model):
+    world.publish(model)
+    world.send("u4", "i2")
+    world.publish(model, events_through=1)
+    assert world.service.recommend("shop", "u4", 5).strategy == "als"
+
+
+def test_events_with_unknown_items_change_nothing(world, model):
+    world.publish(model)
+    before = world.service.recommend("shop", "u4", 5)
+    world.send("u4", "brand-new")
+    world.send("stranger", "brand-new")
+    assert world.service.recommend("shop", "u4", 5) == before
+    assert world.service.recommend("shop", "stranger", 5).strategy == "popular"
+
+
+def test_a_popularity_model_serves_everybody_without_what_they_have(world, model):
+    popularity = Popularity().fit(model.dataset)
+    world.publish(popularity)
+    expected = popularity.recommend(["u4"], k=9).lists()[0]
+    assert [(one.item, one.score) for one in world.service.recommend("shop", "u4", 9).items] == expected
+    world.send("stranger", expected[0][0])
+    assert world.items("stranger")[0] != expected[0][0]
+
+
+def test_exactly_k_items_come_back_as_long_as_the_catalogue_allows(world, model):
+    world.publish(model)
+    n_items, seen = len(model.dataset.items), len(history(model, "u4"))
+    for k in (1, n_items - seen, n_items, 500):
+        assert len(world.items("u4", k)) == min(k, n_items - seen)
+
+
+def test_nothing_published_is_said_and_leaves_nothing_in_memory(world):
+    for ask in (lambda ns: world.service.recommend(ns, "u", 5), lambda ns: world.service.record_events(ns, [])):
+        for name in ("shop", "other"):
+            with pytest.raises(NoModelError, match="no published model"):
+                ask(name)
+    assert not world.loader._slots
+
+
+def test_a_new_version_is_taken_up_and_a_rollback_too(world, model):
+    first = world.publish(model)
+    assert world.service.popular("shop", 1).model_version == first.version
+    second = world.publish(Popularity().fit(model.dataset))
+    assert world.service.popular("shop", 1).model_version == second.version
+    world.registry.rollback("shop", expected=2)
+    assert world.service.popular("shop", 1).model_version == first.version
+
+
+def test_a_damaged_new_version_leaves_the_old_one_in_service_marked_degraded(world, model):
+    good = world.publish(model)
+    before = world.service.recommend("shop", "u4", 5)
+    bad = world.publish(Popularity().fit(model.dataset))
+    path = world.artifacts.root / "shop" / bad.version / "item_counts.npy"
+    path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\1")
+    answer = world.service.recommend("shop", "u4", 5)
+    assert (answer.items, answer.model_version, answer.degraded) == (before.items, good.version, True)
+    fresh = RecommendationService(ModelLoader(world.artifacts, world.registry), world.online)
+    with pytest.raises(ArtifactError, match="item_counts"):
+        fresh.popular("shop", 5)
+
+
+def test_without_the_online_store_a_warm_service_answers_popular_items_marked_degraded(world, model):
+    world.publish(model)
+
+    class Down(MemoryOnlineStore):
+        def user_state(self, namespace, version, user):
+            raise StorageError("down")
+
+    answer = RecommendationService(world.loader, Down()).recommend("shop", "u4", 5)
+    assert (answer.strategy, answer.degraded, len(answer.items)) == ("popular", True, 5)
+
+
+def test_a_registry_that_fails_later_leaves_the_model_in_service(world, model, monkeypatch):
+    world.publish(model)
+    before = world.service.popular("shop", 5)
+
+    def down(namespace):
+        raise StorageError("down")
+
+    monkeypatch.setattr(world.registry, "current", down)
+    answer = world.service.popular("shop", 5)
+    assert (answer.items, answer.degraded) == (before.items, True)
+    monkeypatch.undo()
+    assert world.service.popular("shop", 5) == before
+
+
+def test_many_first_requests_load_the_model_once(world, model):
+    world.publish(model)
+    opened, answers = [], []
+    original = world.artifacts.open
+    world.artifacts.open = lambda *a, **k: (opened.append(1), original(*a, **k))[1]
+    loader = ModelLoader(world.artifacts, world.registry, refresh_s=60)
+    service = RecommendationService(loader, world.online)
+    threads = [threading.Thread(target=lambda: answers.append(service.recommend("shop", "u4", 5))) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(opened) == 1
+    assert len(set(answers)) == 1
+    assert len(answers) == 16
