@@ -21,8 +21,9 @@ _BLOCK = 512  # users scored at a time: bounds the dense scores to 512 x n_items
 class ItemKNN(Fitted):
     """Cosine between item columns, the nearest `neighbours` of each item kept (Sarwar et al. 2001).
 
-    ``score(u, i) = sum over the user's items j of weight_uj * cosine(j, i)``, where i is among the
-    neighbours of j. The similarities are computed by the implicit library.
+    Users are scaled to unit length first, so that one who has thousands of items says less about each of them
+    (Deshpande and Karypis 2004). ``score(u, i) = sum over the user's items j of weight_uj * cosine(j, i)``, where i is
+    among the neighbours of j. The products are computed by the implicit library.
 
     Parameters
     ----------
@@ -41,9 +42,11 @@ class ItemKNN(Fitted):
     def fit(self, dataset: Dataset, *, progress: Progress | None = None) -> Self:
         """Compute the neighbours of every item."""
         weights = dataset.user_items.astype(np.float64)
-        norms = np.sqrt(np.bincount(weights.indices, weights.data**2, minlength=weights.shape[1]))
-        norms[norms == 0] = 1.0
-        weights.data /= norms[weights.indices]  # columns of unit length: their products are cosines
+        user = np.repeat(np.arange(weights.shape[0]), np.diff(weights.indptr))
+        for rows in (user, weights.indices):  # first users, then items to unit length
+            lengths = np.sqrt(np.bincount(rows, weights.data**2))
+            lengths[lengths == 0] = 1.0
+            weights.data /= lengths[rows]
         # implicit counts the item itself among its neighbours
         peer = ItemItemRecommender(K=self.neighbours + 1, num_threads=self.threads)
         peer.fit(weights, show_progress=False)

@@ -1,0 +1,149 @@
+"""From files to lists, through the real commands and the real server: the same lists everywhere."""
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+import pytest
+
+from recsys.data import Dataset, clean, read_interactions
+from recsys.models import ImplicitALS
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = ROOT / "data" / "sample"
+SETTINGS = ["--set", "factors=32", "--set", "alpha=2", "--set", "regularization=20", "--clean", 'weights="binary"']
+
+
+class Shop:
+    """A folder with published sample data, the command line and a running API."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith("RECSYS_")}
+
+    def recsys(self, *arguments, status=0):
+        command = [sys.executable, "-m", "batch_jobs.cli", *arguments, "--json"]
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == status, done.stderr
+        return json.loads(done.stdout) if status == 0 else done.stderr
+
+    def ask(self, path, body=None):
+        data = None if body is None else json.dumps(body).encode()
+        with urlopen(Request(self.url + path, data, {"Content-Type": "application/json"}), timeout=10) as answer:
+            return json.loads(answer.read())
+
+    def __enter__(self):
+        command = [sys.executable, "-m", "batch_jobs.cli", "serve", "--port", "0"]
+        self.server = subprocess.Popen(
+            command, cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, text=True
+        )
+        self.url = self.server.stdout.readline().split()[1]
+        return self
+
+    def __exit__(self, *_):
+        self.server.terminate()
+        self.server.wait(timeout=10)
+        self.server.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    shop = Shop(tmp_path_factory.mktemp("shop"))
+    files = [str(SAMPLE / "interactions.csv"), "--items", str(SAMPLE / "items.csv")]
+    shop.first = shop.recsys("nightly", *files, *SETTINGS)
+    with shop:
+        yield shop
+
+
+@pytest.fixture(scope="module")
+def model():
+    interactions = read_interactions(SAMPLE / "interactions.csv")
+    dataset = Dataset.from_interactions(clean(interactions, weights="binary").interactions)
+    return ImplicitALS(factors=32, alpha=2.0, regularization=20.0).fit(dataset)
+
+
+def pairs(answer):
+    return [(one["item"], one["score"]) for one in answer["items"]]
+
+
+def test_python_the_command_line_and_the_api_give_the_same_lists(shop, model):
+    users = model.dataset.users.ids()
+    expected = dict(zip(users, model.recommend(users, k=12).lists(), strict=True))
+    for user in users[::9]:
+        assert pairs(shop.ask(f"/v1/default/users/{user}/recommendations?k=12")) == expected[user]
+    for user in users[::250]:
+        assert pairs(shop.recsys("recommend", "--user", user, "-k", "12")) == expected[user]
+    similar = model.similar_items("i299", k=7).lists()[0]
+    assert pairs(shop.ask("/v1/default/items/i299/similar?k=7")) == similar
+    assert pairs(shop.recsys("recommend", "--similar-to", "i299", "-k", "7")) == similar
+
+
+def test_the_nightly_run_judged_published_and_says_so(shop):
+    first = shop.first
+    assert (first["users"], first["interactions"], first["events_added"]) == (800, 23_980, 23_980)
+    means = {name: result["means"]["ndcg@20"] for name, result in first["results"].items()}
+    assert means["als"] > means["popularity"]
+    assert means["item_knn"] > means["popularity"]
+    assert shop.ask("/v1/default/popular")["model_version"] == first["version"]
+
+
+def test_an_event_over_rest_changes_the_answer_everywhere_and_reaches_the_next_training(shop):
+    path = "/v1/default/users/u100/recommendations?k=20"
+    before = shop.ask(path)
+    sent = [item for item, _ in pairs(before)[:3]]
+    events = [
+        {"event_id": uuid.uuid4().hex, "user": "u100", "item": item, "timestamp": 1_735_700_000 + n}
+        for n, item in enumerate(sent)
+    ]
+    assert shop.ask("/v1/default/events", {"events": events})["accepted"] == 3
+    assert shop.ask("/v1/default/events", {"events": events}) | {"request_id": ""} == {
+        "accepted": 0, "duplicates": 3, "request_id": "",
+    }  # fmt: skip
+    after = shop.ask(path)
+    assert after["strategy"] == "fold_in"
+    assert not {item for item, _ in pairs(after)} & set(sent)
+    assert pairs(shop.recsys("recommend", "--user", "u100", "-k", "20")) == pairs(after)
+
+    second = shop.recsys("nightly", str(SAMPLE / "interactions.csv"), *SETTINGS)
+    assert (second["events_added"], second["events_from_api"]) == (0, 3)
+    assert second["interactions"] == shop.first["interactions"] + 3
+    assert second["before"] == shop.first["version"]
+    trained = wait_for_version(shop, path, second["version"])
+    assert trained["strategy"] == "als"
+    assert not {item for item, _ in pairs(trained)} & set(sent)
+
+    back = shop.recsys("rollback")
+    assert back["in_service"] == shop.first["version"]
+    rolled = wait_for_version(shop, path, shop.first["version"])
+    assert pairs(rolled) == pairs(after)
+
+
+def wait_for_version(shop, path, version):
+    import time
+
+    for _ in range(100):
+        answer = shop.ask(path)
+        if answer["model_version"] == version:
+            return answer
+        time.sleep(0.05)
+    raise AssertionError(f"{version} is not taken into service")
+
+
+def test_train_and_publish_step_by_step_and_the_gate(shop):
+    trained = shop.recsys("train", *SETTINGS)
+    published = shop.recsys("publish", trained["version"])
+    assert published["in_service"] == trained["version"]
+    assert shop.recsys("publish", trained["version"])["sequence"] == published["sequence"]
+    judged = shop.recsys("evaluate", *SETTINGS, "--k", "5")
+    assert set(judged["results"]) == {"als", "popularity", "item_knn"}
+    shop.recsys("nightly", *SETTINGS)
+    refused = shop.recsys("nightly", "--model", "popularity", status=4)
+    assert refused.startswith("error: ndcg@20 0.1")
+    assert "a drop of more than 10% is refused" in refused
+    assert shop.recsys("recommend")["model_version"] != trained["version"]
