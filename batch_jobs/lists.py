@@ -7,6 +7,7 @@ from typing import Any
 
 from batch_jobs.console import Screen
 from batch_jobs.stores import Stores
+from recsys.ids import encode_id
 
 
 def recommend(
@@ -15,6 +16,7 @@ def recommend(
     """Show a user's list, the items like `similar_to`, or the popular ones."""
     service = stores.service()
     if user is not None:
+        encode_id(user)
         title, found = f"for user {user}", service.recommend(namespace, user, k)
     elif similar_to is not None:
         title, found = f"like item {similar_to}", service.similar(namespace, similar_to, k)

@@ -9,9 +9,10 @@ from typing import Any
 from chalice import Chalice, Response
 
 from chalicelib.responses import Problem, problem
-from recsys.errors import ArtifactError, NotFoundError, RecsysError, StorageError
+from recsys.errors import NoModelError, NotFoundError, RecsysError, UnknownItemError
 
 View = Callable[..., Response]
+FIELDS: dict[type[RecsysError], str] = {NoModelError: "ns", UnknownItemError: "item"}
 
 
 class Face(Chalice):
@@ -23,7 +24,7 @@ class Face(Chalice):
 
     def __init__(self, app_name: str) -> None:
         self._of_thread = threading.local()
-        super().__init__(app_name=app_name)
+        super().__init__(app_name=app_name, configure_logs=False)  # Lambda has a handler; elsewhere stderr is the place
 
     @property
     def current_request(self) -> Any:
@@ -37,11 +38,14 @@ class Face(Chalice):
     @property
     def request_id(self) -> str:
         """Id of the request this thread works on, as the gateway logs it."""
-        return getattr(self.current_request.lambda_context, "aws_request_id", "")
+        return getattr(getattr(self.current_request, "lambda_context", None), "aws_request_id", "")
 
     def route(self, path: str, **settings: Any) -> Callable[[View], View]:
-        """Register a view whose errors are problems; Chalice would answer 500 to exceptions it does not know."""
-        register = super().route(path, **settings)
+        """Register a view whose errors are problems; Chalice would answer 500 to exceptions it does not know.
+
+        Chalice lets every content type pass: it would refuse a GET for one, though it has no body.
+        """
+        register = super().route(path, content_types=["*/*"], **settings)
 
         def decorate(view: View) -> View:
             @wraps(view)
@@ -70,15 +74,13 @@ class Face(Chalice):
         if isinstance(error, Problem):
             return problem(error.status, str(error), self.request_id, field=error.field)
         if isinstance(error, NotFoundError):
-            return problem(404, str(error), self.request_id)
-        if isinstance(error, (StorageError, ArtifactError)):
-            self.log.error("%s: %s", type(error).__name__, error)
-            return problem(503, "a store the answer needs cannot be reached; try again", self.request_id)
-        return problem(422, str(error), self.request_id)
+            return problem(404, str(error), self.request_id, field=FIELDS.get(type(error)))
+        self.log.error("%s: %s", type(error).__name__, error)  # names a place in the store: for us, not for the client
+        return problem(503, "a store the answer needs cannot be reached or read; try again", self.request_id)
 
 
 def _chalice_message(response: dict[str, Any]) -> str:
     try:
-        return str(json.loads(response["body"])["Message"])
+        return str(json.loads(response["body"])["Message"])[:200]
     except (ValueError, KeyError, TypeError):
         return "the request cannot be answered"

@@ -2,7 +2,8 @@
 
 import json
 import math
-from typing import Any, TypeVar
+import re
+from typing import Annotated, Any, TypeVar
 from urllib.parse import unquote
 
 import msgspec
@@ -19,6 +20,8 @@ MAX_DEPTH = 32
 MAX_EVENTS = 500
 MAX_K = 500
 DEFAULT_K = 20
+_BROKEN_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
+_NAMED = re.compile("(?:missing required|unknown) field `([^`]{1,100})`")
 
 Body = TypeVar("Body", bound=msgspec.Struct)
 
@@ -37,20 +40,19 @@ class EventIn(msgspec.Struct, forbid_unknown_fields=True):
 class EventsIn(msgspec.Struct, forbid_unknown_fields=True):
     """The body of POST events."""
 
-    events: list[EventIn]
-
-    def __post_init__(self) -> None:
-        """Bound the batch."""
-        if not 1 <= len(self.events) <= MAX_EVENTS:
-            raise ValueError(f"1 to {MAX_EVENTS} events fit in one call, not {len(self.events)}")
+    events: Annotated[list[EventIn], msgspec.Meta(min_length=1, max_length=MAX_EVENTS)]
 
 
-def event_of(sent: EventIn) -> InteractionEvent:
-    """Return the validated event; a problem names the field at fault."""
+def sent_events(request: Request) -> list[InteractionEvent]:
+    """Return the events of the body, validated; a problem names the field at fault as ``events[3].user``."""
+    return [_event_of(place, sent) for place, sent in enumerate(json_body(request, EventsIn).events)]
+
+
+def _event_of(place: int, sent: EventIn) -> InteractionEvent:
     try:
         return InteractionEvent(sent.event_id, sent.user, sent.item, sent.timestamp, sent.event, sent.value)
     except DataError as error:
-        raise Problem(422, error.reason, field=error.field) from None
+        raise Problem(422, error.reason, field=f"events[{place}].{error.field}") from None
 
 
 def path_namespace(text: str) -> str:
@@ -63,6 +65,8 @@ def path_namespace(text: str) -> str:
 
 def path_id(field: str, text: str) -> str:
     """Return an external id from the path, percent-decoded once (gateways pass it on as it was sent)."""
+    if _BROKEN_ESCAPE.search(text):
+        raise Problem(400, "two hex digits follow a '%' in a path; '%' itself is sent as %25", field=field)
     try:
         decoded = unquote(text, errors="strict")
         encode_id(decoded)
@@ -78,10 +82,10 @@ def query_k(request: Request) -> int:
     query = {name: request.query_params.getlist(name) for name in request.query_params or ()}
     for name in query:
         if name != "k":
-            raise Problem(400, f"unknown query parameter {name!r}; there is only k", field=name)
+            raise Problem(400, f"unknown query parameter {name[:100]!r}; there is only k", field=name[:100])
     values = query.get("k", [str(DEFAULT_K)])
-    text = values[0]
-    if len(values) > 1 or not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= MAX_K):
+    text = values[0] if len(values) == 1 else ""
+    if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= MAX_K):
         raise Problem(400, f"k is one whole number from 1 to {MAX_K}", field="k")
     return int(text)
 
@@ -95,12 +99,21 @@ def json_body(request: Request, body_type: type[Body]) -> Body:
     try:
         return msgspec.convert(parsed, body_type)
     except msgspec.ValidationError as error:
-        reason, _, place = str(error).partition(" - at `")
-        raise Problem(422, reason, field=place.rstrip("`") or None) from None
+        raise _wrong_type(str(error)) from None
+
+
+def _wrong_type(message: str) -> Problem:
+    """Take msgspec's message apart: the reason, and the path where it has one."""
+    reason, found, place = message.rpartition(" - at `$")
+    field = place.rstrip("`").lstrip(".") if found else ""
+    reason = reason if found else message
+    if named := _NAMED.search(reason):
+        field = f"{field}.{named[1]}".lstrip(".")
+    return Problem(422, reason[:300], field=field or None)
 
 
 def strict_json(data: bytes) -> dict[str, Any]:
-    """Parse one JSON object: bounded size and depth, finite numbers, no name twice, UTF-8 without lone surrogates."""
+    """Parse one JSON object: bounded size and depth, finite numbers, no name twice, UTF-8 names."""
     if len(data) > MAX_BODY_BYTES:
         raise Problem(413, f"a body has at most {MAX_BODY_BYTES:,} bytes")
     try:
@@ -150,6 +163,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = dict(pairs)
     if len(names) < len(pairs):
         raise ValueError("a name stands twice in one object")
+    if any("\ud800" <= character <= "\udfff" for name in names for character in name):
+        raise ValueError("a name holds a lone surrogate")
     return names
 
 

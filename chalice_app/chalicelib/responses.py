@@ -2,14 +2,11 @@
 
 import json
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chalice import Response
 
 from recsys.serving import RankedList
-
-if TYPE_CHECKING:
-    from chalicelib.face import Face
 
 HEADERS = {
     "Content-Type": "application/json",
@@ -27,15 +24,15 @@ class Problem(Exception):
         self.field = field
 
 
-def answer(app: "Face", body: dict[str, Any], *, status: int = 200) -> Response:
+def answer(request_id: str, body: dict[str, Any], *, status: int = 200) -> Response:
     """Return JSON with the request id in it."""
-    return Response(_json({**body, "request_id": app.request_id}), dict(HEADERS), status)
+    return Response(_json({**body, "request_id": request_id}), dict(HEADERS), status)
 
 
-def ranked(app: "Face", found: RankedList) -> Response:
+def ranked(request_id: str, found: RankedList) -> Response:
     """Return a list in the shape every list has."""
     return answer(
-        app,
+        request_id,
         {
             "items": [{"item": one.item, "score": one.score, "reason": one.reason} for one in found.items],
             "model_version": found.model_version,

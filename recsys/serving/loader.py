@@ -14,7 +14,7 @@ from recsys.artifacts.artifact import ITEM_SIDE, item_side
 from recsys.artifacts.manifest import ArtifactManifest
 from recsys.artifacts.registry import ModelRegistry, Pointer
 from recsys.artifacts.store import ArtifactStore
-from recsys.errors import NoModelError, RecsysError
+from recsys.errors import ArtifactError, NoModelError, RecsysError
 from recsys.factors import Factors
 from recsys.ids import IdMap
 from recsys.index import ItemIndex
@@ -127,6 +127,11 @@ class ModelLoader:
         slot.checked_s = time.monotonic()
 
     def _load(self, namespace: str, pointer: Pointer) -> ServedModel:
-        stored = self._store.open(namespace, pointer.version, manifest_sha256=pointer.manifest_sha256, names=ITEM_SIDE)
+        try:
+            stored = self._store.open(
+                namespace, pointer.version, manifest_sha256=pointer.manifest_sha256, names=ITEM_SIDE
+            )
+        except NoModelError as error:  # what the pointer names was published: it is lost, not unknown
+            raise ArtifactError(str(error)) from error
         factors, items, counts = item_side(stored)
         return ServedModel(pointer.sequence, stored.manifest, factors, items, counts)

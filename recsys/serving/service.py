@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.errors import DataError, StorageError, UnknownItemError
+from recsys.errors import ArtifactError, DataError, StorageError, UnknownItemError
 from recsys.events import InteractionEvent
 from recsys.index import Exclusions
 from recsys.serving.fold_in import fold_in
@@ -116,7 +116,7 @@ class RecommendationService:
         try:
             state = self.online.user_state(namespace, model.manifest.version, user)
             recent = self.online.recent_events(namespace, user, after=model.events_through, limit=RECENT_EVENTS)
-        except StorageError:
+        except (StorageError, ArtifactError):  # out of reach, or not what was stored
             return _Knowledge(None, np.empty(0, np.int32), np.empty(0, np.float32), degraded=True)
         recent.sort(key=lambda one: one.timestamp_s)
         rows = np.array([model.items.row(one.item) for one in recent], np.int32)
@@ -126,21 +126,31 @@ class RecommendationService:
     @staticmethod
     def _query(model: ServedModel, known: _Knowledge) -> tuple[NDArray[np.float32] | None, str]:
         """Return the user's vector and the strategy it stands for; no vector means popularity."""
-        settings = model.factors.fold_in
-        if settings is not None and len(known.recent_items):
-            items, weights = known.recent_items, known.recent_weights
-            if known.state is not None:
-                items = np.concatenate([known.state.items, items])
-                weights = np.concatenate([known.state.weights, weights])
-            try:
-                rows, merged = model.weight_rule.apply(items, weights)
-            except DataError:  # weights the rule has no answer to: the published vector still stands
-                rows, merged = np.empty(0, np.int64), np.empty(0, np.float32)
-            if len(merged) and merged.min() > 0:
-                return fold_in(settings, model.factors.item_vectors, items[rows], merged), "fold_in"
+        vector = _folded_in(model, known) if len(known.recent_items) else None
+        if vector is not None:
+            return vector, "fold_in"
         if known.state is None or model.factors.width == 0:
             return None, "popular"
         return known.state.vector, model.manifest.kind
+
+
+def _folded_in(model: ServedModel, known: _Knowledge) -> NDArray[np.float32] | None:
+    """Solve the vector from history and newest events; None where the model, the rule or the system has no answer."""
+    settings = model.factors.fold_in
+    if settings is None:
+        return None
+    items, weights = known.recent_items, known.recent_weights
+    if known.state is not None:
+        items, weights = np.concatenate([known.state.items, items]), np.concatenate([known.state.weights, weights])
+    try:
+        rows, merged = model.weight_rule.apply(items, weights)
+        positive = merged > 0
+        if not positive.any():
+            return None
+        vector = fold_in(settings, model.factors.item_vectors, items[rows[positive]], merged[positive])
+    except (DataError, np.linalg.LinAlgError):
+        return None
+    return vector if np.isfinite(vector).all() else None
 
 
 def _ranked(

@@ -18,7 +18,9 @@ def test_without_anything_the_defaults_hold():
 
 
 def test_flags_go_over_the_file_and_leave_the_rest(tmp_path):
-    path = write(tmp_path, 'namespace = "a"\n[model]\nkind = "als"\nfactors = 8\n[ingest]\nfiles = ["x.csv"]\non_error = "skip"')
+    path = write(
+        tmp_path, 'namespace = "a"\n[model]\nkind = "als"\nfactors = 8\n[ingest]\nfiles = ["x.csv"]\non_error = "skip"'
+    )
     config = load(path, {"namespace": "b", "model": {"kind": None, "factors": 16}, "ingest": {"files": ()}})
     assert config.namespace == "b"
     assert config.model == {"kind": "als", "factors": 16}
@@ -63,7 +65,14 @@ def test_settings_of_a_function_are_checked_against_it():
 
 @pytest.mark.parametrize(
     ("text", "parsed"),
-    [("factors=64", 64), ("alpha=2.5", 2.5), ("weights=binary", "binary"), ('w="a=b"', "a=b"), ("on=true", True), ("a=", "")],
+    [
+        ("factors=64", 64),
+        ("alpha=2.5", 2.5),
+        ("weights=binary", "binary"),
+        ('w="a=b"', "a=b"),
+        ("on=true", True),
+        ("a=", ""),
+    ],
 )
 def test_set_flags_take_toml_values_or_bare_text(text, parsed):
     assert parse_setting(text)[1] == parsed

@@ -19,7 +19,9 @@ from recsys.models import Popularity
 
 def result(ndcg, *, users=50, coverage=0.5):
     values = {"ndcg@20": np.full(users, ndcg), "recall@20": np.full(users, ndcg)}
-    return EvaluationResult(tuple(f"u{n}" for n in range(users)), values, {"coverage@20": coverage}, MappingProxyType({}))
+    return EvaluationResult(
+        tuple(f"u{n}" for n in range(users)), values, {"coverage@20": coverage}, MappingProxyType({})
+    )
 
 
 def judgement(candidate, name="time 0.2", **others):

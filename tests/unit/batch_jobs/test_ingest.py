@@ -41,7 +41,13 @@ def logged(stores, namespace="shop"):
 
 
 def event(number, **changes):
-    fields = {"event_id": f"e{number}", "user": "cleo", "item": f"i{number}", "timestamp_s": 300.25 + number, "value": 2.0}
+    fields = {
+        "event_id": f"e{number}",
+        "user": "cleo",
+        "item": f"i{number}",
+        "timestamp_s": 300.25 + number,
+        "value": 2.0,
+    }
     return InteractionEvent(**{**fields, **changes})
 
 

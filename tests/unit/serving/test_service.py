@@ -272,3 +272,16 @@ def test_many_first_requests_load_the_model_once(world, model):
     assert len(opened) == 1
     assert len(set(answers)) == 1
     assert len(answers) == 16
+
+
+def test_an_event_of_no_weight_is_seen_but_folds_nothing_in(world, model):
+    world.publish(model)
+    before = world.service.recommend("shop", "u4", 10)
+    offered = before.items[0].item
+    world.send("u4", offered, value=0.0)
+    after = world.service.recommend("shop", "u4", 9)
+    assert [one.item for one in after.items] == [one.item for one in before.items[1:]]
+    world.send("stranger", "i2", value=0.0)
+    assert world.service.recommend("shop", "stranger", 5).strategy == "popular"
+    world.send("stranger", "i4")
+    assert world.service.recommend("shop", "stranger", 5).strategy == "fold_in"

@@ -1,0 +1,234 @@
+"""Every route under storms of junk: no answer of 5xx, every error a problem; and proof that the storms can fail."""
+
+import base64
+import json
+import os
+import random
+import re
+import time
+
+import pytest
+from api_client import JSON, body_of, check_problem, event
+from conftest import ODD_IDS
+
+MUTATED_REQUESTS = 15_000
+JUNK_PER_ROUTE = 60
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "BREW", "get", "", "X" * 5000)
+PATH_JUNK = (
+    *ODD_IDS,
+    *(
+        "",
+        "%",
+        "%00",
+        "%FF",
+        "%ED%A0%80",
+        "\ud800",
+        "..%2f..%2fetc%2fpasswd",
+        "%252e",
+        "A" * 70_000,
+        "%F0%9F%98%80" * 300,
+    ),
+    *("shop", "u1", "i1", "other", "../shop", "${jndi:ldap://x}", "%0d%0aSet-Cookie:x", "{}", "-1", "nul", "\x1b[31m"),
+)
+QUERY_JUNK = (
+    *(
+        None,
+        {},
+        {"k": ["5"]},
+        {"k": []},
+        {"k": [""]},
+        {"k": ["5", "6"]},
+        {"k": ["9" * 6000]},
+        {"\ud800": ["1"]},
+        {"k": ["\udfff"]},
+    ),
+    *({"": [""]}, {"k\r\nX: y": ["1"]}, {str(n): ["1"] for n in range(2000)}),
+)
+HEADER_JUNK = (
+    *(None, {}, JSON, {"Content-Type": "APPLICATION/JSON"}, {"content-type": ""}, {"content-type": "a/b\r\nX: y"}),
+    *(
+        {"content-type": "application/json", "accept": "image/png"},
+        {"authorization": "Basic é"},
+        {"x" * 9999: "y" * 9999},
+    ),
+)
+TOKENS = (
+    *(
+        b"[" * 40,
+        b"{" * 2000,
+        b"[" * 100_000,
+        b'{"a":' * 5000,
+        b"NaN",
+        b"-Infinity",
+        b"1e999",
+        b"9" * 5000,
+        b"\xff",
+        b"\xef\xbb\xbf",
+    ),
+    *(
+        b"\\ud800",
+        b"\\u0000",
+        b"\\udfff\\ud800",
+        b'"',
+        b"\\",
+        b"]",
+        b"}",
+        b",",
+        b":",
+        b"\0",
+        b"null",
+        b"true",
+        b"-0.0",
+        b"1e308",
+    ),
+    *(
+        b'"user":',
+        b'"\\ud800":1,',
+        b'{"events":[]}',
+        b'"events"',
+        b"\xed\xa0\x80",
+        b"-",
+        b"1e30",
+        b'""',
+        b"0x1",
+        b"'",
+        b"\n" * 300_000,
+    ),
+)
+
+
+def base_body(random):
+    strings = ("u1", "i1", "i2", "new", "x" * 256, "日本")
+    return body_of(
+        *(
+            event(
+                str(random.random()),
+                random.choice(strings),
+                random.choice(strings),
+                value=random.choice([1, 0, 2.5, 1e30]),
+            )
+            for _ in range(random.choice([1, 1, 2, 5]))
+        )
+    ).encode()
+
+
+def mutated_bytes(random, data):
+    """Change a body: half the time where a name or a value begins, so that the parser gets that far."""
+    for _ in range(random.randint(0, 3)):
+        places = [found.end() for found in re.finditer(rb'": |[{,] ?(?=")', data)] if random.random() < 0.5 else []
+        at = random.choice(places) if places else random.randrange(len(data) + 1)
+        to = min(len(data), at + random.choice([0, 1, 1, 2, 8, 64]))
+        if places:
+            to = at + random.choice([0, len(re.match(rb"[^,}\]]*", data[at:])[0])])
+        other = random.choice([random.randbytes(3), data[at:to] * 2, b""])
+        new = random.choice(TOKENS) if random.random() < 0.7 else other
+        data = data[:at] + new + data[to:]
+    return data
+
+
+def mutated_text(random, text):
+    for _ in range(random.randint(0, 3)):
+        at = random.randrange(len(text) + 1)
+        text = (
+            text[:at]
+            + random.choice(["", "%", "%2F", "%ff", "\ud800", chr(random.randrange(0x11000)), text])
+            + text[at + 1 :]
+        )
+    return text
+
+
+def mutated_request(random, routes):
+    route = random.choice([*routes, "/v1/{ns}/events", "/v1/{ns}/events"])
+    body = mutated_bytes(random, base_body(random)) if "events" in route or random.random() < 0.1 else None
+    in_base64 = body is not None and random.random() < 0.3
+    if in_base64:
+        body = base64.b64encode(body).decode()
+        body = mutated_text(random, body) if random.random() < 0.2 else body
+    elif body is not None:
+        body = body.decode(errors=random.choice(["replace", "surrogateescape", "ignore"]))
+    return {
+        "method": random.choice(METHODS) if random.random() < 0.05 else "POST" if "events" in route else "GET",
+        "route": route,
+        "parameters": {
+            "ns": "shop" if random.random() < 0.8 else mutated_text(random, random.choice(["shop", *PATH_JUNK])),
+            "user": mutated_text(random, random.choice(["u1", "u2", "new", random.choice(PATH_JUNK)])),
+            "item": mutated_text(random, random.choice(["i1", "i2", "new", random.choice(PATH_JUNK)])),
+        },
+        "query": random.choice(QUERY_JUNK) if random.random() < 0.3 else None,
+        "headers": random.choice(HEADER_JUNK) if random.random() < 0.1 else JSON,
+        "body": body,
+        "base64": in_base64,
+    }
+
+
+def storm(api, n, seed):
+    """Send n mutated requests; return how many came back by status."""
+    chance, routes, statuses = random.Random(seed), sorted(api.app.routes), {}
+    for _ in range(n):
+        answer = api.invoke(**mutated_request(chance, routes))
+        statuses[answer.status] = statuses.get(answer.status, 0) + 1
+        if answer.status >= 400:
+            check_problem(answer)
+    return statuses
+
+
+def failures(statuses):
+    return sum(n for status, n in statuses.items() if status >= 500)
+
+
+def new_seed():
+    seed = int(os.environ.get("RECSYS_FUZZ_SEED") or time.time_ns())
+    print(f"replay with RECSYS_FUZZ_SEED={seed}")
+    return seed
+
+
+def test_no_mutated_request_is_answered_with_5xx(api):
+    statuses = storm(api, MUTATED_REQUESTS, new_seed())
+    assert failures(statuses) == 0, statuses
+    assert {200, 202, 400, 404, 405, 413, 415, 422} <= set(statuses), statuses  # it reached everything there is
+    assert api.get("/v1/shop/popular").json["degraded"] is False
+
+
+@pytest.mark.parametrize(("name", "bug"), [("_depth", lambda text: 0), ("_unique", dict), ("encode_id", str)])
+def test_the_storm_finds_a_planted_bug(api, monkeypatch, name, bug):
+    from chalicelib import requests
+
+    monkeypatch.setattr(requests, name, bug)
+    assert failures(storm(api, 4000, 1)) > 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_route_answers_problems_to_junk(api, method):
+    assert len(api.app.routes) >= 6
+    for route, views in api.app.routes.items():
+        assert all(entry.content_types == ["*/*"] for entry in views.values())
+        for n in range(JUNK_PER_ROUTE if method in views else 3):
+            junk = PATH_JUNK[n % len(PATH_JUNK)]
+            answer = api.invoke(
+                method,
+                route,
+                {"ns": junk if n % 2 else "shop", "user": junk, "item": junk},
+                query=QUERY_JUNK[n % len(QUERY_JUNK)],
+                headers=HEADER_JUNK[n % len(HEADER_JUNK)],
+                body=TOKENS[n % len(TOKENS)].decode("latin-1"),
+            )
+            assert answer.status < 500, answer
+            if answer.status >= 400:
+                check_problem(answer)
+            if method not in views:
+                check_problem(answer, 405)
+                assert answer.headers["allow"] == ", ".join(views)
+                assert len(answer.body) < 1000
+
+
+def test_a_view_that_breaks_is_a_problem_without_its_reason(api, monkeypatch, caplog):
+    from chalicelib import wiring
+
+    monkeypatch.setattr(wiring.service(), "popular", lambda *_: 1 / 0)
+    check_problem(api.get("/v1/shop/popular"), 500)
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_an_event_without_a_route_is_a_problem(api):
+    answer = api.app({"requestContext": {}}, None)
+    assert json.loads(answer["body"])["status"] == 500
