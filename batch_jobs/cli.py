@@ -38,11 +38,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Config = Annotated[Path | None, typer.Option("--config", help="TOML with the settings; flags go over it.")]
+# Not `readable`: a file that may not be read is told by the reader, in its words and with its status.
+Config = Annotated[
+    Path | None, typer.Option("--config", help="TOML with the settings; flags go over it.", readable=False)
+]
 Namespace = Annotated[str | None, typer.Option("--namespace", help="Catalogue and models to work on [default].")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
-Files = Annotated[list[Path] | None, typer.Argument(help="Event files: CSV, TSV (.gz too), Parquet, lists, MovieLens.")]
-Items = Annotated[Path | None, typer.Option("--items", help="Item table: an id column, title, genres, ...")]
+Files = Annotated[
+    list[Path] | None,
+    typer.Argument(help="Event files: CSV, TSV (.gz too), Parquet, lists, MovieLens.", readable=False),
+]
+Items = Annotated[Path | None, typer.Option("--items", help="Item table: id, title, genres, ...", readable=False)]
 Format = Annotated[str | None, typer.Option("--format", help="csv, parquet, lists or movielens.")]
 OnError = Annotated[str | None, typer.Option("--on-error", help="raise (default), or skip and count broken lines.")]
 Delimiter = Annotated[str | None, typer.Option("--delimiter", help="Of CSV input, where it is not recognised.")]
@@ -60,7 +66,7 @@ Clean = Annotated[
 ]
 Split = Annotated[str | None, typer.Option("--split", help="time, leave-last or given.")]
 Fraction = Annotated[float | None, typer.Option("--test-fraction", help="Share of the latest events held out.")]
-Test = Annotated[Path | None, typer.Option("--test", help="File with the events to be predicted.")]
+Test = Annotated[Path | None, typer.Option("--test", help="File with the events to be predicted.", readable=False)]
 Ks = Annotated[list[int] | None, typer.Option("--k", help="List length to judge at; repeatable.")]
 
 

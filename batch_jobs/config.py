@@ -62,9 +62,12 @@ class EvaluateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class GateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a candidate must reach: `metric` not more than `max_drop` (a share) below the model in service."""
+    """What a candidate must reach: a `metric` at most `max_drop` (a share) below the model in service.
 
-    metric: str = "ndcg@20"
+    Without a metric it is NDCG at the greatest k.
+    """
+
+    metric: str | None = None
     max_drop: Share = 0.1
     min_users: Count = 10
     min_coverage: Share = 0.0

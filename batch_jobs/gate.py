@@ -9,15 +9,17 @@ from recsys.errors import ConfigError, GateRefusedError, InsufficientDataError
 from recsys.evaluation.ranking_metrics import RANKING_METRICS
 
 
-def check_metric(config: GateConfig, judged: EvaluateConfig) -> None:
-    """Raise `ConfigError` if the gate's metric is none of those that will be judged."""
+def gate_metric(config: GateConfig, judged: EvaluateConfig) -> str:
+    """Return the metric to gate by; `ConfigError` if it is none of those that will be judged."""
+    metric = config.metric or f"ndcg@{max(judged.k)}"
     known = [f"{name}@{k}" for k in judged.k for name in RANKING_METRICS]
-    if config.metric not in known:
-        raise ConfigError(f"[gate] metric = {config.metric!r} is not judged; choose one of {', '.join(known)}")
+    if metric not in known:
+        raise ConfigError(f"[gate] metric = {metric!r} is not judged; choose one of {', '.join(known)}")
+    return metric
 
 
-def gate(judgement: Judgement, current: ArtifactManifest | None, config: GateConfig) -> str:
-    """Return in words why the candidate passes, by a metric that `check_metric` let through.
+def gate(judgement: Judgement, current: ArtifactManifest | None, config: GateConfig, metric: str) -> str:
+    """Return in words why the candidate passes.
 
     It must be judged on enough users, find something at all, show enough of the catalogue, and not fall more than
     `max_drop` below the model in service: on the same test events where that model never saw them, else against
@@ -30,7 +32,7 @@ def gate(judgement: Judgement, current: ArtifactManifest | None, config: GateCon
     GateRefusedError
         With the figures.
     """
-    candidate, metric = judgement.candidate, config.metric
+    candidate = judgement.candidate
     if len(candidate.users) < config.min_users:
         raise InsufficientDataError(
             f"only {len(candidate.users)} users could be judged, the gate asks for {config.min_users}",
@@ -44,19 +46,22 @@ def gate(judgement: Judgement, current: ArtifactManifest | None, config: GateCon
         raise GateRefusedError(
             f"the candidate shows {covered:.1%} of the catalogue, {config.min_coverage:.1%} are asked for"
         )
-    return _against_current(judgement, current, config, reached)
+    words = _against_current(judgement, current, config, metric)
+    popularity = judgement.results.get("popularity", candidate).mean(metric)
+    return f"{words}; popularity alone reaches {popularity:.4f}" if popularity > reached else words
 
 
-def _against_current(judgement: Judgement, current: ArtifactManifest | None, config: GateConfig, reached: float) -> str:
+def _against_current(judgement: Judgement, current: ArtifactManifest | None, config: GateConfig, metric: str) -> str:
+    reached = judgement.candidate.mean(metric)
     if current is None:
-        return f"{config.metric} {reached:.4f}; nothing is in service yet"
+        return f"{metric} {reached:.4f}; nothing is in service yet"
     if IN_SERVICE in judgement.results:
-        before, how = judgement.results[IN_SERVICE].mean(config.metric), "on the same test events"
-    elif current.data.get("judged_by") == judgement.split.name and config.metric in current.metrics:
-        before, how = float(current.metrics[config.metric]), "when it was judged by the same protocol"
+        before, how = judgement.results[IN_SERVICE].mean(metric), "on the same test events"
+    elif current.data.get("judged_by") == judgement.split.name and metric in current.metrics:
+        before, how = float(current.metrics[metric]), "when it was judged by the same protocol"
     else:
-        return f"{config.metric} {reached:.4f}; the model in service was never judged by {judgement.split.name}"
-    words = f"{config.metric} {reached:.4f}; the model in service reached {before:.4f} {how}"
+        return f"{metric} {reached:.4f}; the model in service was never judged by {judgement.split.name}"
+    words = f"{metric} {reached:.4f}; the model in service reached {before:.4f} {how}"
     if reached < before * (1 - config.max_drop):
         raise GateRefusedError(f"{words}, and a drop of more than {config.max_drop:.0%} is refused")
     return words

@@ -8,7 +8,7 @@ from typing import Any
 from batch_jobs.config import JobConfig, call
 from batch_jobs.console import Screen
 from batch_jobs.evaluate import Judgement, judge, show
-from batch_jobs.gate import check_metric, gate
+from batch_jobs.gate import gate, gate_metric
 from batch_jobs.ingest import ingest
 from batch_jobs.publish import publish
 from batch_jobs.stores import Stores
@@ -31,7 +31,9 @@ def nightly(stores: Stores, config: JobConfig, screen: Screen) -> dict[str, Any]
     logged = read_log(stores, config.namespace, screen)
     judgement = judge(stores, config, logged, screen)
     results = show(judgement, screen)
-    verdict = gate(judgement, _current(stores, config.namespace), config.gate)
+    verdict = gate(
+        judgement, _current(stores, config.namespace), config.gate, gate_metric(config.gate, config.evaluate)
+    )
     screen.note(f"gate: passed, {verdict}")
     manifest = _store(stores, config, logged, judgement, screen)
     moved = publish(stores, config.namespace, manifest.version, screen)
@@ -50,7 +52,7 @@ def nightly(stores: Stores, config: JobConfig, screen: Screen) -> dict[str, Any]
 def _check(config: JobConfig) -> None:
     """Refuse settings that cannot be used, and a test file that cannot be read, before anything is stored."""
     make_servable(config.model)
-    check_metric(config.gate, config.evaluate)
+    gate_metric(config.gate, config.evaluate)
     with suppress(InsufficientDataError):  # one event is enough to try the settings on, not to survive them
         call(clean, config.clean, "clean", interactions_from_tuples([("user", "item", 1.0)]))
     if config.split.test is not None:

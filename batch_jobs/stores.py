@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from batch_jobs.event_log import EventLog
 from recsys.artifacts import ArtifactStore, ModelRegistry
-from recsys.data.event_log import EventLog
 from recsys.serving import ModelLoader, OnlineStore, RecommendationService
 from recsys.stores import DEFAULTS, artifact_store, local_path, model_registry, online_store
 

@@ -140,9 +140,9 @@ def _map(path: Path, spec: ArraySpec) -> NDArray[Any]:
     with storing(f"reading {path}"), _open_regular(path) as file:
         if os.fstat(file.fileno()).st_size != spec.file_bytes:
             raise ArtifactError(f"{path} is not {spec.file_bytes:,} bytes long: it is truncated or replaced")
+        if file.read(len(spec.header)) != spec.header:
+            raise ArtifactError(f"{path} does not hold {spec.dtype} of shape {spec.shape}")
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     if hashlib.sha256(content).hexdigest() != spec.sha256:
         raise ArtifactError(f"{path} is damaged: its SHA-256 is not the manifest's")
-    if content[: len(spec.header)] != spec.header:
-        raise ArtifactError(f"{path} does not hold {spec.dtype} of shape {spec.shape}")
     return np.frombuffer(content, spec.dtype, offset=len(spec.header)).reshape(spec.shape)

@@ -63,9 +63,17 @@ def test_every_block_runs_as_it_is_written(folder, environment):
                 wait_for(f"http://127.0.0.1:{port}/health/live", servers[-1])
             elif language in ("bash", "python") and not make_commands(text):
                 expected = int(options[0].removeprefix("expect=")) if options else 0
-                command = ["bash", "-eo", "pipefail", "-c"] if language == "bash" else [sys.executable, "-W", "error", "-c"]
+                command = (
+                    ["bash", "-eo", "pipefail", "-c"] if language == "bash" else [sys.executable, "-W", "error", "-c"]
+                )
                 done = subprocess.run(
-                    [*command, text], cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+                    [*command, text],
+                    cwd=folder,
+                    env=environment,
+                    capture_output=True,
+                    text=True,
+                    timeout=120,
+                    check=False,
                 )
                 assert done.returncode == expected, f"{text}\n{done.stdout}\n{done.stderr}"
                 assert '"status":4' not in done.stdout
@@ -84,6 +92,13 @@ def test_the_make_targets_it_names_exist_and_say_what_they_would_run():
     commands = [command for _, _, text in BLOCKS for command in make_commands(text)]
     assert commands == ["make demo", "make test"]
     assert shutil.which("make")
+    stamp = Path(sys.prefix) / "built"
+    if stamp.exists():  # this environment was made by make, which then has nothing to install
+        done = subprocess.run(
+            ["make", "demo", f"VENV={sys.prefix}"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert "7. The list a moment later" in done.stdout
     for command in [*commands, "make help", "make serve", "make lint", "make bench"]:
         done = subprocess.run(
             [*command.split(), "-n"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False

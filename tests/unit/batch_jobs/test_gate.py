@@ -1,13 +1,14 @@
 """The gate on real judgements of small planted data: sabotage is refused with its figures, honest models pass."""
 
-from types import MappingProxyType
+from dataclasses import replace
+from types import MappingProxyType, SimpleNamespace
 
 import numpy as np
 import pytest
 
-from batch_jobs.config import GateConfig
+from batch_jobs.config import EvaluateConfig, GateConfig
 from batch_jobs.evaluate import IN_SERVICE, Judgement
-from batch_jobs.gate import gate
+from batch_jobs.gate import gate, gate_metric
 from batch_jobs.train import Fit
 from recsys.artifacts import describe
 from recsys.data import Dataset, Split, clean, interactions_from_tuples
@@ -34,27 +35,27 @@ def current(judged_by="time 0.2", **metrics):
     return describe("shop", "als", {}, config={}, data={"judged_by": judged_by}, metrics=metrics)
 
 
-CONFIG = GateConfig()
+CONFIG, METRIC = GateConfig(), "ndcg@20"
 
 
 def test_the_first_model_passes_if_it_finds_anything():
-    assert "nothing is in service yet" in gate(judgement(result(0.1)), None, CONFIG)
+    assert "nothing is in service yet" in gate(judgement(result(0.1)), None, CONFIG, METRIC)
     with pytest.raises(GateRefusedError, match="finds nothing"):
-        gate(judgement(result(0.0)), None, CONFIG)
+        gate(judgement(result(0.0)), None, CONFIG, METRIC)
     with pytest.raises(GateRefusedError, match="finds nothing"):
-        gate(judgement(result(np.nan)), None, CONFIG)
+        gate(judgement(result(np.nan)), None, CONFIG, METRIC)
 
 
 def test_too_few_users_are_no_judgement():
     with pytest.raises(InsufficientDataError, match="only 9 users"):
-        gate(judgement(result(0.5, users=9)), None, CONFIG)
+        gate(judgement(result(0.5, users=9)), None, CONFIG, METRIC)
 
 
 def test_coverage_has_a_floor_where_one_is_set():
     config = GateConfig(min_coverage=0.2)
-    gate(judgement(result(0.5, coverage=0.2)), None, config)
+    gate(judgement(result(0.5, coverage=0.2)), None, config, METRIC)
     with pytest.raises(GateRefusedError, match=r"19\.0% of the catalogue"):
-        gate(judgement(result(0.5, coverage=0.19)), None, config)
+        gate(judgement(result(0.5, coverage=0.19)), None, config, METRIC)
 
 
 @pytest.mark.parametrize(("reached", "passes"), [(0.1799, False), (0.1801, True), (0.3, True)])
@@ -63,20 +64,31 @@ def test_the_model_in_service_sets_the_bar(reached, passes):
     as_recorded = judgement(result(reached))
     for one, now in ((on_the_same_events, current(**{"ndcg@20": 9.0})), (as_recorded, current(**{"ndcg@20": 0.2}))):
         if passes:
-            assert "0.2000" in gate(one, now, CONFIG)
+            assert "0.2000" in gate(one, now, CONFIG, METRIC)
         else:
             with pytest.raises(GateRefusedError, match=r"0\.1799.*0\.2000.*more than 10% is refused"):
-                gate(one, now, CONFIG)
+                gate(one, now, CONFIG, METRIC)
 
 
 def test_figures_of_another_protocol_are_not_compared():
-    words = gate(judgement(result(0.01)), current("leave-last 1", **{"ndcg@20": 0.9}), CONFIG)
+    words = gate(judgement(result(0.01)), current("leave-last 1", **{"ndcg@20": 0.9}), CONFIG, METRIC)
     assert "never judged by time 0.2" in words
 
 
-def test_a_metric_nobody_judged_is_a_mistake_in_the_settings():
-    with pytest.raises(ConfigError, match=r"There are ndcg@20, recall@20"):
-        gate(judgement(result(0.5)), None, GateConfig(metric="ndcg@7"))
+def test_the_metric_is_the_one_asked_for_or_ndcg_at_the_greatest_k():
+    judged = EvaluateConfig(k=(5, 7))
+    assert gate_metric(GateConfig(), judged) == "ndcg@7"
+    assert gate_metric(GateConfig(metric="recall@5"), judged) == "recall@5"
+    with pytest.raises(ConfigError, match=r"'ndcg@20' is not judged; choose one of precision@5, "):
+        gate_metric(GateConfig(metric="ndcg@20"), judged)
+
+
+def test_a_baseline_that_does_better_is_mentioned():
+    one = judgement(result(0.1), als=result(0.2))
+    popularity = replace(one, fitted=SimpleNamespace(model=SimpleNamespace(kind="als")))
+    assert "popularity" not in gate(popularity, None, CONFIG, METRIC)
+    worse = replace(popularity, results={"als": result(0.05), "popularity": result(0.1)})
+    assert gate(worse, None, CONFIG, METRIC).endswith("popularity alone reaches 0.1000")
 
 
 def test_a_model_of_shuffled_items_is_refused_where_the_honest_one_passes():
@@ -89,9 +101,9 @@ def test_a_model_of_shuffled_items_is_refused_where_the_honest_one_passes():
     factors = sabotaged.export()
     factors.item_bias[:] = rng.permutation(factors.item_bias)
     good, bad = evaluate(honest, test, k=(20,)), evaluate(sabotaged, test, k=(20,))
-    assert gate(judgement(good, **{IN_SERVICE: good}), current(), CONFIG)
+    assert gate(judgement(good, **{IN_SERVICE: good}), current(), CONFIG, METRIC)
     with pytest.raises(GateRefusedError):
-        gate(judgement(bad, **{IN_SERVICE: good}), current(), CONFIG)
+        gate(judgement(bad, **{IN_SERVICE: good}), current(), CONFIG, METRIC)
 
 
 def _zipf(n):

@@ -1,0 +1,546 @@
+"""The console script on everything that goes wrong outside it: one line, the documented status, nothing lost.
+
+Each case is a process. With --json, its stdout is one JSON object whether it fails or not. Most of the second that
+`recsys` takes goes into imports, so the two long tables run in forks of one process that has done them, every tenth
+case of them also as the console script itself.
+"""
+
+import contextlib
+import gzip
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from batch_jobs import cli
+from batch_jobs.event_log import EventLog
+from batch_jobs.stores import Stores
+from recsys.artifacts import LocalArtifactStore, LocalModelRegistry, unpack
+from recsys.serving import SQLiteOnlineStore
+
+ROOT = Path(__file__).parents[2]
+RECSYS = Path(sys.executable).with_name("recsys")
+HEADER = b"user_id,item_id,rating,timestamp\n"
+ROWS = b"u001,i001,3,1704112980\nu002,i002,4,1704112981\n"
+CSV = HEADER + ROWS
+ITEMS = b"item_id,title\ni001,One\ni002,Two\n"
+PACKED = gzip.compress(CSV + ROWS * 2000, mtime=0)
+
+
+def recsys(folder, *arguments, env=(), before=()):
+    """Run the console script, behind the command `before` if there is one."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RECSYS_")}
+    return subprocess.run(
+        [*before, str(RECSYS), *map(str, arguments)],
+        cwd=folder,
+        env={**clean, "PYTHONDONTWRITEBYTECODE": "1", **dict(env)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+FORKS = """
+import json, os, sys, traceback
+from batch_jobs import cli, evaluate, ingest, lists, nightly, publish, train
+cli.run(["warm up"])
+for line in sys.stdin:
+    folder, arguments, env = json.loads(line)
+    child = os.fork()
+    if not child:
+        os.chdir(folder)
+        os.environ.update(env)
+        for handle, name in enumerate(("/dev/null", sys.argv[1] + "/out", sys.argv[1] + "/err")):
+            os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), handle)
+        status = 1
+        try:
+            status = cli.run(arguments)
+        except BaseException:
+            traceback.print_exc()
+        sys.stdout.flush(), sys.stderr.flush(), os._exit(status)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def forked(tmp_path_factory):
+    """`recsys` without its imports."""
+    place = tmp_path_factory.mktemp("forked")
+    command, pipe = [sys.executable, "-c", FORKS, place], subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True) as server:
+
+        def run(folder, *arguments, env=()):
+            server.stdin.write(json.dumps([str(folder), list(map(str, arguments)), dict(env)]) + "\n")
+            server.stdin.flush()
+            status = int(server.stdout.readline())
+            out, err = ((place / name).read_text() for name in ("out", "err"))
+            return subprocess.CompletedProcess(arguments, status, out, err)
+
+        yield run
+        server.stdin.close()
+
+
+def limited(size):
+    """Command that runs another one in which no file may grow beyond `size` bytes."""
+    code = "import os, resource as r, sys; r.setrlimit(r.RLIMIT_FSIZE, ({0}, {0})); os.execv(sys.argv[1], sys.argv[1:])"
+    return [sys.executable, "-S", "-c", code.format(size)]
+
+
+def side_by_side(run, cases):
+    """Outcome of each case by name; the time goes into starting processes, so some run at once."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return dict(zip(cases, pool.map(run, cases), strict=True))
+
+
+def assert_failed(done, status, message, *, as_json=True):
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode == status, (done.returncode, done.stderr)
+    assert len(lines) == 1, done.stderr
+    assert re.search(message, lines[0]), lines[0]
+    assert "Traceback" not in done.stderr
+    if as_json:
+        assert done.stderr.splitlines() == lines
+        told = json.loads(done.stdout)
+        assert (f"error: {told['error']}", told["status"]) == (lines[0], status)
+
+
+def stores_of(folder):
+    var = Path(folder) / "var"
+    return Stores(
+        LocalArtifactStore(var / "artifacts"),
+        LocalModelRegistry(var / "registry"),
+        SQLiteOnlineStore(var / "online.db"),
+        EventLog(var / "events"),
+    )
+
+
+def files_of(folder):
+    """Every file below a folder but SQLite's, with the hash of its bytes."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(Path(folder).rglob("*"))
+        if path.is_file() and not path.name.startswith("online.db")
+    }
+
+
+def assert_no_drafts(folder):
+    assert not list((Path(folder) / "var").rglob(".*"))
+
+
+def rows_of(folder):
+    """Everything in the online store."""
+    with contextlib.closing(sqlite3.connect(Path(folder) / "var/online.db")) as db:
+        return {name: db.execute(f"SELECT * FROM {name} ORDER BY 1, 2, 3").fetchall() for name in ("users", "items")}
+
+
+def list_of(folder, user="u001"):
+    stores = stores_of(folder)
+    try:
+        return stores.service().recommend("default", user, 10)
+    finally:
+        stores.online.close()
+
+
+@dataclass(frozen=True)
+class Shop:
+    folder: Path
+    published: str
+    trained: str
+    files: dict = field(repr=False)
+    rows: dict = field(repr=False)
+    listed: object = field(repr=False)
+
+    def copy(self, to):
+        shutil.copytree(self.folder / "var", to / "var")
+        return to
+
+    def assert_untouched(self, folder=None):
+        folder = folder or self.folder
+        assert files_of(folder / "var") == self.files
+        assert rows_of(folder) == self.rows
+        assert list_of(folder) == self.listed
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """Stores with one version in service and another one that is trained and not published."""
+    folder = tmp_path_factory.mktemp("shop")
+    sample = ROOT / "data/sample"
+    data = ("--items", sample / "items.csv", "--set", "factors=8", "--set", "iterations=3", "--json")
+    first = recsys(folder, "nightly", sample / "interactions.csv", *data)
+    second = recsys(folder, "train", "--set", "factors=6", "--set", "iterations=2", "--json")
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    versions = [json.loads(one.stdout)["version"] for one in (first, second)]
+    return Shop(folder, *versions, files_of(folder / "var"), rows_of(folder), list_of(folder))
+
+
+INPUT = {
+    "empty file": (b"", 3, r"e\.csv: is empty"),
+    "header only": (HEADER, 3, r"e\.csv: has a header but no rows"),
+    "blank lines only": (b"\n\n\n", 3, r"e\.csv: holds nothing but blank lines"),
+    "text as weight": (CSV + b"u,i,five,1\n", 3, r"e\.csv:4: column 'rating': 'five' is not a number"),
+    "NaN weight": (CSV + b"u,i,NaN,1\n", 3, r"e\.csv:4: column 'rating': 'NaN' is not a finite number"),
+    "infinite weight": (CSV + b"u,i,-inf,1\n", 3, r"e\.csv:4: column 'rating': '-inf' is not a finite number"),
+    "weight beyond float32": (CSV + b"u,i,1e39,1\n", 3, r"e\.csv:4: column 'rating': '1e39' is too large"),
+    "empty user": (CSV + b",i,1,1\n", 3, r"e\.csv:4: column 'user_id': is empty"),
+    "empty item": (HEADER + b"u,,1,1\n" + ROWS, 3, r"e\.csv:2: column 'item_id': is empty"),
+    "not UTF-8": (CSV + b"u\xff,i,1,1\n", 3, r"e\.csv:4: column 'user_id': is not UTF-8"),
+    "time in milliseconds": (CSV + b"u,i,1,1704112980000\n", 3, r"e\.csv:4: column 'timestamp': .*milliseconds"),
+    "a field too few": (CSV + b"u,i,1\n", 3, r"e\.csv:4: has 3 fields where 4 are expected"),
+    "quote never closed": (CSV + b'"u,i,1,1\nu,i,1,1\n', 3, r"e\.csv:4: a quote that is opened here"),
+    "10 MB on one line": (CSV + b"x" * 10_000_000 + b"\n", 3, r"e\.csv:4: the line has more than 1,048,576 bytes"),
+    "binary": (bytes(range(256)) * 40, 3, r"e\.csv: holds NUL bytes"),
+    "Parquet by its magic only": (b"PAR1" + b"\1" * 100, 3, r"e\.csv: the Parquet file is damaged"),
+    "UTF-16": (CSV.decode().encode("utf-16"), 3, r"e\.csv: is UTF-16 text"),
+    "truncated gzip": (PACKED[: len(PACKED) // 2], 3, r"e\.csv: the gzip data end too early"),
+    "gzip without a trailer": (PACKED[:-4], 3, r"e\.csv: the gzip data end too early"),
+    "corrupt gzip": (PACKED[:40] + b"\xff" * 40 + PACKED[80:], 3, r"e\.csv: the gzip data are damaged"),
+    "no columns known": (b"a,b,c\nx,y,1\n", 3, r"e\.csv: .*--user-column"),
+}
+
+
+def test_a_file_that_cannot_be_used_is_named_and_nothing_is_taken_in(shop, tmp_path, forked, subtests):
+    for number, (name, (content, status, message)) in enumerate(INPUT.items()):
+        (tmp_path / "e.csv").write_bytes(content)
+        with subtests.test(name):
+            assert_failed(forked(shop.folder, "ingest", tmp_path / "e.csv", "--json"), status, message)
+            if number % 5 == 0:
+                done = recsys(shop.folder, "ingest", tmp_path / "e.csv")
+                assert_failed(done, status, message, as_json=False)
+                assert done.stdout == ""
+            shop.assert_untouched()
+
+
+FILES = {"e.csv": CSV, "items.csv": ITEMS, "twice.csv": ITEMS + b"i001,Again\n", "plain": b"x"}
+FILES |= {
+    "broken.toml": b"[model\nkind = 1\n",
+    "latin1.toml": b"# \xff\n",
+    "deep.toml": b"a = " + b"[" * 5000,
+    "unknown.toml": b"[model]\nkind='als'\n[modle]\nfactors = 3\n",
+    "inner.toml": b"[gate]\nmaximum_drop = 0.5\n",
+    "types.toml": b"[evaluate]\nk = 'ten'\n",
+    "table.toml": b"ingest = 5\n",
+    "kind.toml": b"[model]\nkind = []\n",
+    "factors.toml": b"[model]\nfactors = 'many'\n",
+    "nan.toml": b"[gate]\nmax_drop = nan\n",
+    "metric.toml": b"[gate]\nmetric = 'ndcg@7'\n",
+    "zero.toml": b"[evaluate]\nk = [0]\n",
+}
+USAGE = {
+    "missing file": ("ingest gone.csv", 3, r"gone\.csv: there is no such file"),
+    "folder for a file": ("ingest folder", 3, r"folder: is a directory"),
+    "a pipe for a file": ("ingest pipe", 3, r"pipe: is not a regular file"),
+    "missing item table": ("ingest e.csv --items gone.csv", 3, r"gone\.csv: there is no such file"),
+    "duplicate item": ("ingest e.csv --items twice.csv", 3, r"twice\.csv:4: column 'item_id': .*already in line 2"),
+    "missing test file": ("nightly e.csv --test gone.csv", 3, r"gone\.csv: there is no such file"),
+    "unknown column": ("ingest e.csv --user-column who", 3, r"e\.csv: column 'user': there is no column 'who'"),
+    "missing TOML": ("nightly --config gone.toml", 2, r"gone\.toml cannot be read: no such file"),
+    "broken TOML": ("nightly --config broken.toml", 2, r"broken\.toml is not TOML: .*line 1"),
+    "TOML not UTF-8": ("nightly --config latin1.toml", 2, r"latin1\.toml is not TOML"),
+    "deep TOML": ("nightly --config deep.toml", 2, r"deep\.toml is not TOML"),
+    "unknown TOML table": ("nightly --config unknown.toml", 2, r"unknown\.toml: .*`modle`"),
+    "unknown TOML key": ("nightly --config inner.toml", 2, r"inner\.toml: gate: .*`maximum_drop`"),
+    "wrong TOML type": ("nightly --config types.toml", 2, r"types\.toml: evaluate\.k: .*got `str`"),
+    "value for a table": ("nightly --config table.toml", 2, r"table\.toml: ingest: expected `object`, got `int`"),
+    "model of a wrong type": ("nightly e.csv --config kind.toml", 2, r"\[model\] kind = \[\] is not known"),
+    "setting of a wrong type": ("nightly e.csv --config factors.toml", 2, r"\[model\] factors = 'many'"),
+    "NaN in the gate": ("nightly e.csv --config nan.toml", 2, r"gate\.?\]?.?max_drop"),
+    "metric nobody judges": ("nightly e.csv --config metric.toml", 2, r"\[gate\] metric = 'ndcg@7' is not judged"),
+    "k of 0 in TOML": ("nightly e.csv --config zero.toml", 2, r"zero\.toml: evaluate\.k"),
+    "k of 0": ("evaluate --k 0", 2, r"evaluate\.k.*>= 1"),
+    "list of 0": ("recommend --k 0", 2, r"greater than or equal to 1"),
+    "unknown model": ("nightly e.csv --model svd", 2, r"'svd' is not known; choose one of als"),
+    "a baseline to publish": ("nightly e.csv --model item_knn", 2, r"item_knn cannot be published"),
+    "a baseline to train": ("train --model item_knn", 2, r"item_knn cannot be published"),
+    "unknown setting": ("nightly e.csv --set factor=3", 2, r"no setting 'factor'; it has factors"),
+    "setting out of range": ("nightly e.csv --set factors=-1", 2, r"factors"),
+    "setting without value": ("nightly e.csv --set factors", 2, r"takes name=value, not 'factors'"),
+    "unknown cleaning": ("nightly e.csv --clean weights=cubed", 2, r"'cubed'"),
+    "unknown split": ("nightly e.csv --split random", 2, r"split\.kind: .*'random'"),
+    "split beyond 1": ("nightly e.csv --test-fraction 1.5", 2, r"split\.test_fraction"),
+    "unknown format": ("ingest e.csv --format xml", 2, r"format 'xml' is not known"),
+    "unknown unit": ("ingest e.csv --timestamp-unit h", 2, r"timestamp_unit"),
+    "unknown on-error": ("ingest e.csv --on-error ignore", 2, r"ingest\.on_error.*'ignore'"),
+    "split given without test": ("nightly e.csv --split given", 2, r"needs the test file"),
+    "split by time with test": ("nightly e.csv --split time --test e.csv", 2, r"do not go together"),
+    "two lists at once": ("recommend --user a --similar-to b", 2, r"two different lists"),
+    "names without header": ("ingest e.csv --no-header --user-column user_id", 2, r"without a header"),
+    "namespace with a slash": ("nightly e.csv --namespace a/b", 2, r"namespace 'a/b' must be"),
+    "namespace of dots": ("recommend --namespace ..", 2, r"namespace '\.\.' must be"),
+    "unknown command": ("recomend", 2, r"No such command 'recomend'"),
+    "unknown flag": ("train --factors 3", 2, r"No such option"),
+    "user that is no text": ("recommend --user \udcff", 3, r"surrogate|UTF-8"),
+    "unknown item": ("recommend --similar-to nothing", 2, r"nothing"),
+    "namespace without model": ("recommend --namespace other", 2, r"'other' has no published model"),
+    "publish of no version": ("publish 20200101T000000Z-00000000", 2, r"has no version '20200101T"),
+    "publish of a path": ("publish ../default", 2, r"version '\.\./default' must be"),
+    "nothing to roll back to": ("rollback", 2, r"no earlier model"),
+    "everything cleaned away": ("train --clean min_weight=100", 3, r"cleaning leaves none of"),
+    "everything cleaned away, judging": ("evaluate --clean min_user_interactions=9999", 3, r"cleaning leaves none of"),
+    "nothing in the log": ("train --namespace other", 3, r"event log of namespace 'other' .* is empty"),
+    "URL of another scheme": (
+        "train",
+        2,
+        r"RECSYS_ARTIFACTS='ftp://x' cannot be used",
+        {"RECSYS_ARTIFACTS": "ftp://x"},
+    ),
+    "URL without scheme": ("ingest e.csv", 2, r"RECSYS_EVENTS='events' cannot", {"RECSYS_EVENTS": "events"}),
+    "URL without path": ("recommend", 2, r"RECSYS_ONLINE='sqlite:' cannot", {"RECSYS_ONLINE": "sqlite:"}),
+    "log under a file": ("ingest e.csv", 5, r"not a directory", {"RECSYS_EVENTS": "file:plain/events"}),
+    "log in /proc": ("ingest e.csv", 5, r"/proc/recsys", {"RECSYS_EVENTS": "file:/proc/recsys"}),
+    "artefacts under a file": ("train", 5, r"storing version .* not a directory", {"RECSYS_ARTIFACTS": "file:plain/a"}),
+    "online store a text": ("recommend --user u001", 5, r"not a database", {"RECSYS_ONLINE": "sqlite:e.csv"}),
+    "online store a folder": ("publish {trained}", 5, r"unable to open", {"RECSYS_ONLINE": "sqlite:folder"}),
+    "registry in /proc": ("publish {trained}", 5, r"/proc/recsys", {"RECSYS_REGISTRY": "file:/proc/recsys"}),
+}
+
+
+def test_wrong_usage_and_places_are_named_and_nothing_changes(shop, tmp_path, forked, subtests):
+    for file, content in FILES.items():
+        (tmp_path / file).write_bytes(content)
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    var = shop.folder / "var"
+    before = {
+        "RECSYS_ARTIFACTS": f"file:{var}/artifacts",
+        "RECSYS_REGISTRY": f"file:{var}/registry",
+        "RECSYS_ONLINE": f"sqlite:{var}/online.db",
+        "RECSYS_EVENTS": f"file:{var}/events",
+    }
+
+    for number, (name, (words, status, message, *env)) in enumerate(USAGE.items()):
+        arguments = [*words.format(trained=shop.trained).split(), "--json"]
+        places = before | (env[0] if env else {})
+        with subtests.test(name):
+            assert_failed(forked(tmp_path, *arguments, env=places), status, message)
+            if number % 15 == 0:
+                assert_failed(recsys(tmp_path, *arguments, env=places), status, message)
+            if not words.startswith("publish {"):
+                shop.assert_untouched()
+    # The states of a version that is not in service may have been written; nobody reads them.
+    stores = stores_of(shop.folder)
+    stores.online.drop_version("default", shop.trained)
+    stores.online.close()
+    shop.assert_untouched()
+
+
+def test_skipping_counts_every_row(tmp_path):
+    bad = (b"u,i,x,1\n", b",i,1,1\n", b"u,i,nan,1\n", b"u,i,1\n", b"u,i,1,y\n")
+    good = b"".join(b"u%d,i%d,1,%d\n" % (n, n % 7, n) for n in range(500))
+    (tmp_path / "e.csv").write_bytes(HEADER + b"".join(bad) + good + b"".join(bad))
+    done = recsys(tmp_path, "ingest", "e.csv", "--on-error", "skip", "--json")
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["events_from_files"], told["rows_rejected"]) == (0, 500, 10)
+    assert told["rejections"][0].startswith("e.csv:2: column 'rating': ")
+    assert len(stores_of(tmp_path).events.read("default")) == 500
+
+
+def test_of_two_files_the_good_one_is_kept_and_repeating_the_run_skips_it(tmp_path):
+    (tmp_path / "a.csv").write_bytes(CSV)
+    (tmp_path / "b.csv").write_bytes(CSV + b"u,i,five,1\n")
+    assert_failed(recsys(tmp_path, "ingest", "a.csv", "b.csv", "--json"), 3, r"b\.csv:4: column 'rating'")
+    kept = files_of(tmp_path / "var")
+    assert len(stores_of(tmp_path).events.read("default")) == 2
+    (tmp_path / "b.csv").write_bytes(CSV + b"u,i,5,1\n")
+    told = json.loads(recsys(tmp_path, "ingest", "a.csv", "b.csv", "--json").stdout)
+    assert (told["events_from_files"], told["files_known_already"]) == (3, 1)
+    assert kept.items() <= files_of(tmp_path / "var").items()
+    assert_no_drafts(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "message"),
+    [
+        (HEADER + b"u,i,1,1\n", [], "no events"),
+        (HEADER + b"u,i,1,1\nu,j,1,2\nv,i,1,3\n", [], "users could be judged|no events|no user"),
+        (b"user_id,item_id,rating\nu,i,1\nv,i,2\nu,j,1\n", ["--split", "time"], "no timestamps"),
+        (HEADER + b"u,i,1,\nv,i,2,1\nu,j,1,\n", [], "2 of 3 events have no time"),
+    ],
+    ids=["one event", "three events", "split by time without times", "half of the times"],
+)
+def test_too_little_data_publishes_nothing(tmp_path, content, arguments, message):
+    (tmp_path / "e.csv").write_bytes(content)
+    assert_failed(recsys(tmp_path, "nightly", "e.csv", "--json", *arguments), 3, message)
+    assert not (tmp_path / "var/artifacts").exists()
+    assert not (tmp_path / "var/registry").exists()
+
+
+def test_a_port_in_use_is_named():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert_failed(recsys(ROOT, "serve", "--port", port), 5, f"port {port} .* already in use", as_json=False)
+
+
+def test_a_full_stdout_is_an_error_and_no_traceback(shop):
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run([RECSYS, "recommend"], cwd=shop.folder, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (5, 1), done.stderr
+    assert done.stderr.startswith("error: ")
+
+
+def assert_unharmed(shop, folder, status):
+    """After a run for want of space: what is in service is whole, and nothing half-written lies about."""
+    assert_no_drafts(folder)
+    stores = stores_of(folder)
+    pointer = stores.registry.current("default")
+    unpack(stores.artifacts.open("default", pointer.version, manifest_sha256=pointer.manifest_sha256))
+    assert len(stores.registry.history("default")) == pointer.sequence
+    stores.events.read("default")
+    if status:
+        assert shop.files.items() <= files_of(folder / "var").items()
+        assert pointer.version == shop.published
+        assert list_of(folder) == shop.listed
+    stores.online.close()
+
+
+FULL = {
+    "ingest more.csv": (0, 4, 900, 2600),
+    "train --set factors=8": (0, 60, 500, 3000, 4000, 30_000, 95_000),
+    "publish {trained}": (0, 100, 300, 20_000, 33_000, 200_000),
+}
+
+
+@pytest.mark.parametrize("words", FULL)
+def test_a_file_that_may_not_grow_stops_the_run_and_harms_nothing(shop, tmp_path, subtests, monkeypatch, capsys, words):
+    rows = b"".join(b"u%d,i%d,3,%d\n" % (n * n % 977, n, n) for n in range(400))
+    arguments = [*words.format(trained=shop.trained).split(), "--json"]
+
+    def run(limit):
+        folder = tmp_path / str(limit)
+        folder.mkdir()
+        shop.copy(folder)
+        (folder / "more.csv").write_bytes(HEADER + rows)
+        return recsys(folder, *arguments, before=limited(limit))
+
+    for limit, done in side_by_side(run, FULL[words]).items():
+        with subtests.test(limit):
+            assert_failed(done, 5, r"failed|too large|full")
+            assert_unharmed(shop, tmp_path / str(limit), 5)
+            monkeypatch.chdir(tmp_path / str(limit))
+            assert cli.run(arguments) == 0, capsys.readouterr().err
+            assert_unharmed(shop, tmp_path / str(limit), 0)
+
+
+MOUNT = ["unshare", "-rm", "sh", "-c"]
+needs_mount = pytest.mark.skipif(
+    not shutil.which("unshare") or subprocess.run([*MOUNT, "mount -t tmpfs none /mnt"], capture_output=True).returncode,
+    reason="this machine lets nobody mount a tmpfs in a namespace of its own",
+)
+
+
+@needs_mount
+def test_a_full_disk_stops_a_nightly_and_harms_nothing(shop, tmp_path, subtests):
+    used = sum(-(-path.stat().st_size // 4096) * 4 for path in (shop.folder / "var").rglob("*") if path.is_file())
+    sample = ROOT / "data/sample/interactions.csv"
+
+    def run(spare_kib):
+        folder = tmp_path / str(spare_kib)
+        (folder / "disk").mkdir(parents=True)
+        script = (
+            f"mount -t tmpfs -o size={used + spare_kib}k none disk && cp -r {shop.folder}/var disk/var && cd disk && "
+            f"{RECSYS} nightly {sample} --set factors=8 --set iterations=3 --json; status=$?; "
+            "cp -r var ../var; exit $status"
+        )
+        return subprocess.run([*MOUNT, script], cwd=folder, capture_output=True, text=True, timeout=60)
+
+    for spare_kib, done in side_by_side(run, (0, 4, 20, 40, 100, 240, 340)).items():
+        with subtests.test(spare_kib):
+            assert_failed(done, 5, r"no space left|is full|disk I/O|unable to open")
+            assert_unharmed(shop, tmp_path / str(spare_kib), 5)
+
+
+@needs_mount
+def test_a_read_only_disk_is_named(shop, tmp_path):
+    folder = shop.copy(tmp_path)
+    script = (
+        f"mount --bind var var && mount -o remount,bind,ro var && {RECSYS} ingest {ROOT}/data/sample/items.csv "
+        f"--user-column title --json; {RECSYS} publish {shop.trained} --json >&2; {RECSYS} recommend --json >&2"
+    )
+    done = subprocess.run([*MOUNT, script], cwd=folder, capture_output=True, text=True, timeout=60)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in done.stderr
+    assert len(lines) >= 2, done.stderr
+    assert all(re.search(r"read-only|readonly|unable to open", line) for line in lines), lines
+    shop.assert_untouched(folder)
+
+
+def test_what_may_not_be_read_or_written_is_refused_by_name(shop, tmp_path, subtests):
+    # Root may do everything, unless it gives the right away.
+    caps = "-dac_override,-dac_read_search"
+    before = ["setpriv", f"--bounding-set={caps}", f"--inh-caps={caps}"] if os.geteuid() == 0 else []
+    if before and (not shutil.which("setpriv") or subprocess.run([*before, "true"]).returncode):
+        pytest.skip("root cannot give up its rights here")
+    folder = shop.copy(tmp_path)
+    (folder / "e.csv").write_bytes(CSV)
+    (folder / "secret.csv").write_bytes(CSV)
+    (folder / "secret.csv").chmod(0)
+    for path in sorted((folder / "var").rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    (folder / "var").chmod(0o555)
+    cases = {
+        "ingest secret.csv": (3, r"secret\.csv: may not be read: permission denied"),
+        "ingest e.csv": (5, r"adding events to var/events/.* failed: permission denied"),
+        "train --set factors=4": (5, r"storing version .* failed: permission denied"),
+        f"publish {shop.trained}": (5, r"var/online\.db failed"),
+    }
+    for words, done in side_by_side(
+        lambda words: recsys(folder, *words.split(), "--json", before=before), cases
+    ).items():
+        with subtests.test(words):
+            assert_failed(done, *cases[words])
+    for path in [folder / "var", *sorted((folder / "var").rglob("*"))]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    shop.assert_untouched(folder)
+
+
+def test_ctrl_c_ends_a_nightly_with_130_and_the_next_one_works(shop, tmp_path, subtests, monkeypatch, capsys):
+    arguments = ["nightly", "more.csv", "--json", "--set", "factors=8", "--set"]
+
+    def run(wait_s):
+        folder = tmp_path / str(wait_s)
+        folder.mkdir()
+        shop.copy(folder)
+        (folder / "more.csv").write_bytes(HEADER + b"u001,i001,3,1735700000\n")
+        seen = files_of(folder / "var")
+        with subprocess.Popen(
+            [RECSYS, *arguments, "iterations=20000"],
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            deadline = time.monotonic() + 30
+            while files_of(folder / "var").keys() == seen.keys() and time.monotonic() < deadline:
+                time.sleep(0.01)  # until the events are on their way into the log
+            time.sleep(wait_s)
+            # Some library code swallows one that arrives within the 40 ms of reading the log (1 in 12): then again.
+            for patience_s in (4, 4, 4):
+                process.send_signal(signal.SIGINT)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    out, err = process.communicate(timeout=patience_s)
+                    break
+            else:
+                process.kill()
+                pytest.fail("three times Ctrl-C did not end it")
+        return subprocess.CompletedProcess([], process.returncode, out, err)
+
+    for wait_s, done in side_by_side(run, (0.0, 0.05, 0.3, 0.8)).items():
+        with subtests.test(wait_s):
+            assert_failed(done, 130, "interrupted; what was not finished was not stored")
+            assert_unharmed(shop, tmp_path / str(wait_s), 130)
+            monkeypatch.chdir(tmp_path / str(wait_s))
+            assert cli.run([*arguments, "iterations=3"]) == 0, capsys.readouterr().err
+            assert stores_of(tmp_path / str(wait_s)).registry.current("default").sequence == 2
+            assert_unharmed(shop, tmp_path / str(wait_s), 0)
