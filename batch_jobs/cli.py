@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -232,8 +233,9 @@ def _failed(arguments: list[str], status: int, kind: str, reason: str) -> int:
 def _run(title: str | None, as_json: bool, job: Callable[..., dict[str, Any]]) -> None:
     from batch_jobs.stores import Stores
 
-    screen = Screen(as_json=as_json)
-    facts = job(Stores.from_environment(), screen)
+    screen, stores = Screen(as_json=as_json), Stores.from_environment()
+    with closing(stores.online):
+        facts = job(stores, screen)
     if title or as_json:
         screen.summary(title or "", facts)
 

@@ -11,7 +11,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -45,7 +45,9 @@ def demo(data: Path) -> None:
         config = JobConfig(
             _NAMESPACE, IngestConfig((str(events),), str(items)), model=_MODEL, clean={"weights": "binary"}
         )
-        summary = nightly(Stores.from_environment(), config, screen)
+        stores = Stores.from_environment()
+        with closing(stores.online):
+            summary = nightly(stores, config, screen)
         screen.summary("1. Trained, judged and published", summary)
         with _server() as url:
             _conversation(url, events, items, screen)

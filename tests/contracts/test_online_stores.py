@@ -22,17 +22,8 @@ TEXT = st.text(st.characters(blacklist_categories=["Cs"]), min_size=1, max_size=
 
 @pytest.fixture(params=STORES)
 def store(request, tmp_path):
-    opened = STORES[request.param](tmp_path)
-    with closing(opened) if hasattr(opened, "close") else _nothing():
+    with closing(STORES[request.param](tmp_path)) as opened:
         yield opened
-
-
-class _nothing:
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        return None
 
 
 def state(*numbers, items=(), weights=()):

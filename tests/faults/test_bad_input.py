@@ -116,14 +116,27 @@ def assert_failed(done, status, message, *, as_json=True):
         assert (f"error: {told['error']}", told["status"]) == (lines[0], status)
 
 
+OPENED = []
+
+
+@pytest.fixture(autouse=True)
+def _closed_stores():
+    yield
+    while OPENED:
+        OPENED.pop().online.close()
+
+
 def stores_of(folder):
     var = Path(folder) / "var"
-    return Stores(
-        LocalArtifactStore(var / "artifacts"),
-        LocalModelRegistry(var / "registry"),
-        SQLiteOnlineStore(var / "online.db"),
-        EventLog(var / "events"),
+    OPENED.append(
+        Stores(
+            LocalArtifactStore(var / "artifacts"),
+            LocalModelRegistry(var / "registry"),
+            SQLiteOnlineStore(var / "online.db"),
+            EventLog(var / "events"),
+        )
     )
+    return OPENED[-1]
 
 
 def files_of(folder):

@@ -90,3 +90,6 @@ class OnlineStore(Protocol):
 
     def check(self) -> None:
         """Raise `StorageError` if the store cannot be read."""
+
+    def close(self) -> None:
+        """Give connections back; the next call opens them again."""

@@ -69,3 +69,6 @@ class MemoryOnlineStore:
 
     def check(self) -> None:
         """See `OnlineStore.check`."""
+
+    def close(self) -> None:
+        """See `OnlineStore.close`."""

@@ -116,7 +116,7 @@ class SQLiteOnlineStore:
             db.execute("SELECT 1 FROM users LIMIT 1").fetchone()
 
     def close(self) -> None:
-        """Close the file; the next call opens it again."""
+        """See `OnlineStore.close`."""
         with self._lock:
             if self._open is not None:
                 self._open.close()
