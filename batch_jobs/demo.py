@@ -24,7 +24,7 @@ from batch_jobs.stores import Stores
 from recsys.errors import DataError, StorageError
 
 _NAMESPACE = "demo"
-_MODEL = {"kind": "als", "factors": 32, "regularization": 20.0, "alpha": 2.0}
+_MODEL = {"kind": "als", "factors": 32, "unobserved_weight": 0.7, "regularization": 0.02}
 
 
 def demo(data: Path) -> None:

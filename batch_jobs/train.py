@@ -90,12 +90,11 @@ def store(
     rule = fitted.cleaned.rule
     histories = histories_of(fitted.raw, dataset, rule)
     arrays = pack(factors, dataset.users, dataset.items, histories, dataset.item_counts)
-    fold_in = factors.fold_in
     settings = {
         "model": {"kind": model.kind, **{k: v for k, v in config.model.items() if k != "kind"}},
         "clean": dict(config.clean),
         "weights": asdict(rule),
-        "fold_in": fold_in and {"regularization": fold_in.regularization, "alpha": fold_in.alpha},
+        "fold_in": factors.fold_in and factors.fold_in.settings,
     }
     data = {
         "fingerprint": dataset.interactions.fingerprint(),

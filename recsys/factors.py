@@ -14,21 +14,29 @@ from recsys.errors import DataError
 class FoldIn:
     """What a new user's vector is solved from: one regularised least-squares row.
 
-    With ``r_j`` the weight of the user's item ``j`` (Hu, Koren and Volinsky 2008)::
+    The item vectors are in the eigenbasis of their Gram matrix, which is therefore the diagonal L of `eigenvalues`.
+    With ``c_j = alpha * weight_j`` over the user's n items (Hu, Koren and Volinsky 2008; Rendle et al. 2021)::
 
-        (gram + regularization I + sum_j (alpha r_j - 1) y_j y_j') x = sum_j alpha r_j y_j
+        (unobserved_weight L + penalty I + sum_j c_j y_j y_j') x = sum_j c_j y_j
+        penalty = regularization (n + unobserved_weight n_items)^frequency_exponent
 
     Parameters
     ----------
-    gram : ndarray of shape (d, d), float32
-        ``Y'Y`` over all item vectors.
-    regularization, alpha : float
+    eigenvalues : ndarray of shape (d,), float32
+    alpha, regularization, unobserved_weight, frequency_exponent : float
         As the model was trained.
     """
 
-    gram: NDArray[np.float32]
-    regularization: float
+    eigenvalues: NDArray[np.float32]
     alpha: float
+    regularization: float
+    unobserved_weight: float
+    frequency_exponent: float
+
+    @property
+    def settings(self) -> dict[str, float]:
+        """Everything but the array, as a manifest holds it."""
+        return {name: float(value) for name, value in vars(self).items() if name != "eigenvalues"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +75,7 @@ class Factors:
         for name, shape in shapes.items():
             _check(name, getattr(self, name), shape)
         if self.fold_in is not None:
-            _check("fold_in.gram", self.fold_in.gram, (width, width))
+            _check("fold_in.eigenvalues", self.fold_in.eigenvalues, (width,))
 
     @property
     def width(self) -> int:
@@ -78,7 +86,7 @@ class Factors:
         """Raise `DataError` if any published number is NaN or infinite."""
         arrays = {"user_vectors": self.user_vectors, "item_vectors": self.item_vectors, "item_bias": self.item_bias}
         if self.fold_in is not None:
-            arrays["fold_in.gram"] = self.fold_in.gram
+            arrays["fold_in.eigenvalues"] = self.fold_in.eigenvalues
         for name, array in arrays.items():
             if not np.isfinite(array).all():
                 raise DataError(

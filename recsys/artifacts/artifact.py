@@ -19,7 +19,7 @@ ITEM_SIDE = (
     "item_vectors",
     "item_bias",
     "item_counts",
-    "gram",
+    "eigenvalues",
     *(f"item_ids_{a}" for a in ("text", "offsets", "order")),
 )
 """The arrays a server needs; user vectors and histories come from the online store, one user at a time."""
@@ -76,7 +76,7 @@ def pack(
     for name, ids in (("user_ids", users), ("item_ids", items)):
         arrays |= {f"{name}_text": ids.text, f"{name}_offsets": ids.offsets, f"{name}_order": ids.order}
     if factors.fold_in is not None:
-        arrays["gram"] = factors.fold_in.gram
+        arrays["eigenvalues"] = factors.fold_in.eigenvalues
     return arrays
 
 
@@ -89,7 +89,7 @@ def item_side(stored: StoredArrays) -> tuple[Factors, IdMap, NDArray[np.float32]
         if not len(items) == len(factors.item_bias) == len(counts):
             raise DataError("item ids, vectors and counts differ in length")
         return factors, items, counts
-    except (KeyError, IndexError, TypeError, ValueError, DataError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, DataError) as error:
         raise ArtifactError(f"version {stored.manifest.version} is incomplete: {error}") from error
 
 
@@ -107,7 +107,7 @@ def unpack(stored: StoredArrays) -> Artifact:
         if len(histories.weights) != len(histories.items):
             raise DataError("items and weights of the histories differ in length")
         return Artifact(stored.manifest, factors, users, items, histories, counts)
-    except (KeyError, IndexError, TypeError, ValueError, DataError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, DataError) as error:
         raise ArtifactError(f"version {stored.manifest.version} is incomplete: {error}") from error
 
 
@@ -115,7 +115,7 @@ def _factors(stored: StoredArrays, user_vectors: NDArray[np.float32]) -> Factors
     arrays, settings = stored.arrays, stored.manifest.config.get("fold_in")
     fold_in = None
     if settings is not None:
-        fold_in = FoldIn(arrays["gram"], float(settings["regularization"]), float(settings["alpha"]))
+        fold_in = FoldIn(arrays["eigenvalues"], **{name: float(value) for name, value in settings.items()})
     return Factors(user_vectors, arrays["item_vectors"], arrays["item_bias"], fold_in)
 
 

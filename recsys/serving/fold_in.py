@@ -11,9 +11,7 @@ from recsys.factors import FoldIn
 def fold_in(
     settings: FoldIn, item_vectors: NDArray[np.float32], items: NDArray[np.integer], weights: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Solve the user half-step of implicit ALS for one user.
-
-    ``(G + regularization I + sum_j (alpha r_j - 1) y_j y_j') x = sum_j alpha r_j y_j`` in float64, as in `FoldIn`.
+    """Solve the user half-step of implicit ALS for one user, in float64, by the formula in `FoldIn`.
 
     Parameters
     ----------
@@ -31,6 +29,8 @@ def fold_in(
     """
     vectors = item_vectors[items].astype(np.float64)
     confidence = settings.alpha * weights.astype(np.float64)
-    system = settings.gram + settings.regularization * np.eye(len(settings.gram))
-    system += (vectors * (confidence - 1.0)[:, None]).T @ vectors
+    size = len(items) + settings.unobserved_weight * len(item_vectors)
+    penalty = settings.regularization * size**settings.frequency_exponent
+    system = np.diag(settings.unobserved_weight * settings.eigenvalues.astype(np.float64) + penalty)
+    system += (vectors * confidence[:, None]).T @ vectors
     return np.linalg.solve(system, vectors.T @ confidence).astype(np.float32)

@@ -57,7 +57,7 @@ class Shop:
         solve = factors.fold_in
         config = {
             "weights": asdict(WeightRule(duplicates="sum")),
-            "fold_in": solve and {"regularization": solve.regularization, "alpha": solve.alpha},
+            "fold_in": solve and solve.settings,
         }
         manifest = describe("shop", model.kind, arrays, config=config, data={"events_through": 0}, metrics={})
         self.artifacts.put(manifest, arrays)
@@ -75,7 +75,7 @@ def fitted(seed=0, factors=4):
     users = [*(f"u{n}" for n in range(60)), *ODD_IDS]
     rows = [(user, items[int(i)], 1.0) for user in users for i in set(rng.integers(0, len(items), 7).tolist())]
     rows += [(f"u{n % 60}", item, 1.0) for n, item in enumerate(items)]  # every item is in the catalogue
-    return ImplicitALS(factors=factors, alpha=5.0, regularization=0.5).fit(
+    return ImplicitALS(factors=factors, alpha=2.0, regularization=0.02).fit(
         Dataset.from_interactions(interactions_from_tuples(sorted(set(rows))))
     )
 

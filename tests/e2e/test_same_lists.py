@@ -15,7 +15,16 @@ from recsys.models import ImplicitALS
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "data" / "sample"
-SETTINGS = ["--set", "factors=32", "--set", "alpha=2", "--set", "regularization=20", "--clean", 'weights="binary"']
+SETTINGS = [
+    "--set",
+    "factors=32",
+    "--set",
+    "unobserved_weight=0.7",
+    "--set",
+    "regularization=0.02",
+    "--clean",
+    'weights="binary"',
+]
 
 
 class Shop:
@@ -65,7 +74,7 @@ def shop(tmp_path_factory):
 def model():
     interactions = read_interactions(SAMPLE / "interactions.csv")
     dataset = Dataset.from_interactions(clean(interactions, weights="binary").interactions)
-    return ImplicitALS(factors=32, alpha=2.0, regularization=20.0).fit(dataset)
+    return ImplicitALS(factors=32, unobserved_weight=0.7, regularization=0.02).fit(dataset)
 
 
 def pairs(answer):

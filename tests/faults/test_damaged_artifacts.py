@@ -364,7 +364,7 @@ MODEL = {
     "item_vectors": np.ones((3, 1), np.float32),
     "item_bias": np.zeros(3, np.float32),
     "item_counts": np.ones(3, np.float32),
-    "gram": np.ones((1, 1), np.float32),
+    "eigenvalues": np.ones(1, np.float32),
     "history_indptr": np.array([0, 1, 3]),
     "history_items": np.array([2, 0, 1], np.int32),
     "history_weights": np.ones(3, np.float32),
@@ -389,7 +389,7 @@ MISFITS = {
     "order too short": {"item_ids_order": np.array([0, 1], np.int32)},
     "no offsets": {"user_ids_offsets": np.zeros(0, np.int64)},
     "offsets beyond the text": {"user_ids_offsets": np.array([0, 1, 99])},
-    "gram of another width": {"gram": np.ones((2, 2), np.float32)},
+    "eigenvalues of another width": {"eigenvalues": np.ones(2, np.float32)},
 }
 
 
@@ -402,7 +402,7 @@ def fitting(arrays, fold_in):
 
 
 def test_verified_arrays_that_do_not_fit_each_other_are_refused(subtests):
-    good = {"regularization": 1.0, "alpha": 2.0}
+    good = {"alpha": 2.0, "regularization": 1.0, "unobserved_weight": 0.1, "frequency_exponent": 1.0}
     assert fitting(MODEL, good).users.ids() == ["a", "b"]
     for name, changes in MISFITS.items():
         with subtests.test(name), pytest.raises(ArtifactError):
@@ -410,7 +410,7 @@ def test_verified_arrays_that_do_not_fit_each_other_are_refused(subtests):
     for name in MODEL:
         with subtests.test(f"without {name}"), pytest.raises(ArtifactError):
             fitting({k: v for k, v in MODEL.items() if k != name}, good)
-    for bad in ("yes", [], {}, {"regularization": "much", "alpha": 1}, {"regularization": None, "alpha": 1}):
+    for bad in ("yes", [], {}, {**good, "alpha": "much"}, {**good, "alpha": None}, {**good, "beta": 1.0}):
         with subtests.test(f"fold_in {bad}"), pytest.raises(ArtifactError):
             fitting(MODEL, bad)
 

@@ -29,7 +29,7 @@ def test_shapes_that_fit_are_accepted():
         {"item_bias": np.zeros((4, 1), np.float32)},
         {"item_vectors": np.ones((4, 2))},
         {"item_vectors": np.asfortranarray(np.ones((4, 2), np.float32))},
-        {"fold_in": FoldIn(np.ones((3, 3), np.float32), 1.0, 1.0)},
+        {"fold_in": FoldIn(np.ones(3, np.float32), 1.0, 1.0, 1.0, 1.0)},
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(change):
@@ -40,9 +40,9 @@ def test_arrays_that_do_not_fit_are_refused(change):
 @pytest.mark.parametrize("name", ["user_vectors", "item_vectors", "item_bias", "fold_in"])
 @pytest.mark.parametrize("number", [np.nan, np.inf])
 def test_a_number_that_is_not_finite_is_named(name, number):
-    gram = np.ones((2, 2), np.float32)
-    good = arrays(fold_in=FoldIn(gram, 1.0, 1.0))
-    array = gram if name == "fold_in" else good[name]
+    eigenvalues = np.ones(2, np.float32)
+    good = arrays(fold_in=FoldIn(eigenvalues, 1.0, 1.0, 1.0, 1.0))
+    array = eigenvalues if name == "fold_in" else good[name]
     array.flat[-1] = number
     with pytest.raises(DataError, match=rf"{name}.*diverged"):
         Factors(**good).check_finite()

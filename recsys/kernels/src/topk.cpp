@@ -1,60 +1,20 @@
 // Blocked matrix product with fused selection. Compiled once per instruction set (RECSYS_ISA).
 //
-// Nothing here instantiates a template or calls an inline function of the standard library: the linker keeps one
-// copy of those for all objects, and it could be the one with instructions this machine lacks.
-//
 // The score of a (query, item) pair is summed in one fixed order, whatever the block it is computed in, so that a
 // batch, a single request and any number of threads agree to the bit:
-//   lane l collects  sum_j q[8j + l] y[8j + l],  then  ((0+1) + (2+3)) + ((4+5) + (6+7)).
+//   lane l collects  sum_j q[8j + l] y[8j + l],  then the lanes are added up by reduce().
 #include "topk.hpp"
 
 #include <cmath>
 #include <cstring>
 
+#include "simd.hpp"
+
 namespace recsys {
 namespace RECSYS_ISA {
 namespace {
 
-constexpr int64_t lanes = 8;
 constexpr int64_t item_block = 256;
-typedef float vec __attribute__((vector_size(lanes * sizeof(float))));
-
-inline vec load(const float *from) {
-    vec v;
-    std::memcpy(&v, from, sizeof v);
-    return v;
-}
-
-inline vec load_tail(const float *from, int64_t count) {
-    vec v = {};
-    std::memcpy(&v, from, static_cast<size_t>(count) * sizeof(float));
-    return v;
-}
-
-inline vec pair_sums(vec a, vec b) {
-    return __builtin_shufflevector(a, b, 0, 8, 2, 10, 4, 12, 6, 14) +
-           __builtin_shufflevector(a, b, 1, 9, 3, 11, 5, 13, 7, 15);
-}
-
-inline vec quad_sums(vec ab, vec cd) {
-    return __builtin_shufflevector(ab, cd, 0, 1, 8, 9, 4, 5, 12, 13) +
-           __builtin_shufflevector(ab, cd, 2, 3, 10, 11, 6, 7, 14, 15);
-}
-
-// Eight accumulators to their eight sums.
-inline vec reduce(const vec (&a)[8]) {
-    vec low = quad_sums(pair_sums(a[0], a[1]), pair_sums(a[2], a[3]));
-    vec high = quad_sums(pair_sums(a[4], a[5]), pair_sums(a[6], a[7]));
-    return __builtin_shufflevector(low, high, 0, 1, 2, 3, 8, 9, 10, 11) +
-           __builtin_shufflevector(low, high, 4, 5, 6, 7, 12, 13, 14, 15);
-}
-
-// The compiler would rather load an operand twice than hold it; here the loads are the bottleneck.
-#if defined(__AVX2__)
-#define RECSYS_HOLD(v) __asm__("" : "+x"(v))
-#else
-#define RECSYS_HOLD(v) (void)(v)
-#endif
 
 // Scores of Q queries (rows of `queries`, padded to `padded`) and 8 / Q items, written to out[q * item_block + i].
 // The tail is a template so that without one the accumulators never leave the registers.

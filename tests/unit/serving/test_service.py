@@ -45,11 +45,7 @@ class World:
         csr = dataset.user_items
         histories = Histories(csr.indptr.astype(np.int64), csr.indices.astype(np.int32), csr.data)
         arrays = pack(factors, dataset.users, dataset.items, histories, dataset.item_counts)
-        solve = factors.fold_in
-        config = {
-            "weights": asdict(RULE),
-            "fold_in": solve and {"regularization": solve.regularization, "alpha": solve.alpha},
-        }
+        config = {"weights": asdict(RULE), "fold_in": factors.fold_in and factors.fold_in.settings}
         data = {"events_through": events_through}
         manifest = describe("shop", model.kind, arrays, config=config, data=data, metrics={})
         self.artifacts.put(manifest, arrays)
@@ -80,7 +76,7 @@ def world(tmp_path):
 
 @pytest.fixture(scope="module")
 def model():
-    return ImplicitALS(factors=8, alpha=5.0, regularization=0.5).fit(shop())
+    return ImplicitALS(factors=8, alpha=2.0, regularization=0.02).fit(shop())
 
 
 def test_every_user_gets_the_models_own_list_to_the_bit(world, model):
@@ -124,9 +120,9 @@ def test_the_folded_in_vector_zeroes_the_gradient(model):
     weights = np.array([1, 3, 2], np.float32)
     solve, y = factors.fold_in, factors.item_vectors.astype(np.float64)
     x = fold_in(solve, factors.item_vectors, items, weights).astype(np.float64)
-    confidence, preference = np.ones(len(y)), np.zeros(len(y))
-    confidence[items], preference[items] = solve.alpha * weights, 1.0
-    gradient = y.T @ (confidence * (y @ x - preference)) + solve.regularization * x
+    observed = solve.alpha * weights
+    penalty = solve.regularization * (3 + solve.unobserved_weight * len(y)) ** solve.frequency_exponent
+    gradient = solve.unobserved_weight * y.T @ (y @ x) - y[items].T @ (observed * (1 - y[items] @ x)) + penalty * x
     assert np.abs(gradient).max() < 1e-4
 
 
