@@ -13,13 +13,16 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from batch_jobs.config import load, parse_setting
 from batch_jobs.console import Screen
-from recsys import errors
+from recsys import __version__, errors
+
+if TYPE_CHECKING:
+    pass
 
 EXIT_STATUS: dict[type[errors.RecsysError], int] = {
     errors.ConfigError: 2,
@@ -39,11 +42,27 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"recsys {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version, help="Print it.")] = False,
+) -> None:
+    """Read what stands before the command."""
+
+
 # Not `readable`: a file that may not be read is told by the reader, in its words and with its status.
 Config = Annotated[
     Path | None, typer.Option("--config", help="TOML with the settings; flags go over it.", readable=False)
 ]
-Namespace = Annotated[str | None, typer.Option("--namespace", help="Catalogue and models to work on [default].")]
+Namespace = Annotated[
+    str | None, typer.Option("--namespace", help="Catalogue and models to work on (default: default).")
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
 Files = Annotated[
     list[Path] | None,
@@ -55,10 +74,12 @@ OnError = Annotated[str | None, typer.Option("--on-error", help="raise (default)
 Delimiter = Annotated[str | None, typer.Option("--delimiter", help="Of CSV input, where it is not recognised.")]
 Header = Annotated[bool | None, typer.Option("--header/--no-header", help="Whether CSV has a first line of names.")]
 Unit = Annotated[str | None, typer.Option("--timestamp-unit", help="s, ms or us, of numeric timestamps.")]
-UserColumn = Annotated[str | None, typer.Option("--user-column", help="Name, or 0-based position without header.")]
+UserColumn = Annotated[str | None, typer.Option("--user-column", help="Name or 0-based position of the column.")]
 ItemColumn = Annotated[str | None, typer.Option("--item-column", help="The same for items.")]
-WeightColumn = Annotated[str | None, typer.Option("--weight-column", help="The same for ratings or counts.")]
-TimeColumn = Annotated[str | None, typer.Option("--timestamp-column", help="The same for times.")]
+WeightColumn = Annotated[
+    str | None, typer.Option("--weight-column", help="The same for ratings or counts; '' leaves it unread.")
+]
+TimeColumn = Annotated[str | None, typer.Option("--timestamp-column", help="The same for times; '' leaves it unread.")]
 EventColumn = Annotated[str | None, typer.Option("--event-column", help="The same for the type of event.")]
 Model = Annotated[str | None, typer.Option("--model", help="als, popularity or item_knn.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="A model setting, such as factors=64; repeatable.")]
@@ -98,22 +119,33 @@ def train(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Train on the whole event log and store the version; `recsys publish` puts it into service."""
+    from batch_jobs.evaluate import check_cleaning
     from batch_jobs.train import train as job
 
-    settings = load(config, {"namespace": namespace, "model": _model(model, set_), "clean": _table(clean)})
+    settings = load(config, {"namespace": namespace, "model": _model(model, set_), "clean": _table("--clean", clean)})
+    check_cleaning(settings)
     _run("train", as_json, lambda stores, screen: job(stores, settings, screen))
 
 
 @app.command()
 def evaluate(
     config: Config = None, namespace: Namespace = None, model: Model = None, set_: Set = None, clean: Clean = None,
-    split: Split = None, test_fraction: Fraction = None, test: Test = None, k: Ks = None, format: Format = None,
-    as_json: Json = False,
+    split: Split = None, test_fraction: Fraction = None, test: Test = None, k: Ks = None, as_json: Json = False,
+    format: Format = None, on_error: OnError = None, delimiter: Delimiter = None, header: Header = None,
+    timestamp_unit: Unit = None, user_column: UserColumn = None, item_column: ItemColumn = None,
+    weight_column: WeightColumn = None, timestamp_column: TimeColumn = None, event_column: EventColumn = None,
 ) -> None:  # fmt: skip
-    """Judge a model on held-out events beside popularity, item-kNN and the model in service; nothing is stored."""
+    """Judge a model on held-out events beside popularity, item-kNN and the model in service; nothing is stored.
+
+    The flags for reading are those of `recsys ingest` and apply to the file given with --test.
+    """
     from batch_jobs.evaluate import evaluate_job as job
 
-    settings = load(config, _judging(namespace, model, set_, clean, split, test_fraction, test, k, {"format": format}))
+    flags = _reading(None, None, format, on_error, delimiter, header, timestamp_unit, {
+        "user": user_column, "item": item_column, "weight": weight_column, "timestamp": timestamp_column,
+        "event": event_column,
+    })  # fmt: skip
+    settings = load(config, _judging(namespace, model, set_, clean, split, test_fraction, test, k, flags))
     _run("evaluate", as_json, lambda stores, screen: job(stores, settings, screen))
 
 
@@ -215,7 +247,6 @@ def run(arguments: list[str]) -> int:
     except MemoryError:
         return _failed(arguments, 5, "MemoryError", "out of memory. Use a machine with more, or fewer events")
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # may be what refuses; the exit flushes it again
         return _failed(arguments, 5, "StorageError", str(error))
     if status == 130:
         return _failed(arguments, 130, "Interrupted", "interrupted; what was not finished was not stored")
@@ -225,8 +256,12 @@ def run(arguments: list[str]) -> int:
 def _failed(arguments: list[str], status: int, kind: str, reason: str) -> int:
     line = " ".join(reason.split())
     print(f"error: {line}", file=sys.stderr)
-    if "--json" in arguments:
-        print(json.dumps({"error": line, "kind": kind, "status": status}))
+    try:
+        if "--json" in arguments:
+            print(json.dumps({"error": line, "kind": kind, "status": status}))
+        sys.stdout.flush()
+    except OSError:  # stdout itself refuses, and the exit would flush it again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return status
 
 
@@ -245,7 +280,7 @@ def _reading(
     header: bool | None, timestamp_unit: str | None, columns: dict[str, str | None],
 ) -> dict[str, Any]:  # fmt: skip
     named = {
-        ours: int(theirs) if header is False and theirs.isdigit() else theirs
+        ours: int(theirs) if header is not True and theirs.isdigit() else theirs
         for ours, theirs in columns.items()
         if theirs is not None
     }
@@ -269,18 +304,18 @@ def _judging(
         "namespace": namespace,
         "ingest": reading,
         "model": _model(model, set_),
-        "clean": _table(clean),
+        "clean": _table("--clean", clean),
         "split": {"kind": split, "test_fraction": test_fraction, "test": None if test is None else str(test)},
         "evaluate": {"k": tuple(k or ())},
     }
 
 
 def _model(kind: str | None, settings: list[str] | None) -> dict[str, Any]:
-    return {"kind": kind, **_table(settings)}
+    return {"kind": kind, **_table("--set", settings)}
 
 
-def _table(settings: list[str] | None) -> dict[str, Any]:
-    return dict(parse_setting(one) for one in settings or ())
+def _table(flag: str, settings: list[str] | None) -> dict[str, Any]:
+    return dict(parse_setting(flag, one) for one in settings or ())
 
 
 if __name__ == "__main__":

@@ -11,12 +11,16 @@ import math
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
 
 import msgspec
 
 from recsys.artifacts.manifest import check_name
 from recsys.errors import ConfigError
+
+if TYPE_CHECKING:
+    # Most commands read no file, and should not wait for pyarrow.
+    from recsys.data.sources import ReadSpec
 
 T = TypeVar("T")
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -24,7 +28,10 @@ Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 
 
 class IngestConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What to take in: `files` of events, an `items` table, and how to read them (see `recsys.data.sources`)."""
+    """What to take in: `files` of events, an `items` table, and how to read them (see `recsys.data.sources`).
+
+    A column that is '' is left unread: TOML and flags have no None.
+    """
 
     files: tuple[str, ...] = ()
     items: str | None = None
@@ -34,6 +41,13 @@ class IngestConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     delimiter: str | None = None
     timestamp_unit: str = "s"
     on_error: Literal["raise", "skip"] = "raise"
+
+    def spec(self) -> ReadSpec:
+        """Return how to read files of events."""
+        from recsys.data.sources import ReadSpec
+
+        columns = None if self.columns is None else {ours: None if c == "" else c for ours, c in self.columns.items()}
+        return ReadSpec(self.format, columns, self.header, self.delimiter, self.timestamp_unit)
 
 
 class SplitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -147,11 +161,11 @@ def arguments(function: Callable[..., T], settings: Mapping[str, Any], table: st
     return converted
 
 
-def parse_setting(text: str) -> tuple[str, Any]:
-    """Parse ``name=value`` of a --set flag, the value as TOML writes it, else as text."""
+def parse_setting(flag: str, text: str) -> tuple[str, Any]:
+    """Parse ``name=value`` of --set or --clean, the value as TOML writes it, else as text."""
     name, separator, value = text.partition("=")
     if not separator or not name.isidentifier():
-        raise ConfigError(f"--set takes name=value, not {text!r}")
+        raise ConfigError(f"{flag} takes name=value, not {text!r}")
     try:
         return name, tomllib.loads(f"value = {value}")["value"]
     except (tomllib.TOMLDecodeError, RecursionError):

@@ -28,6 +28,7 @@ class Screen:
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
+        self.notes: list[str] = []
         self._out = Console(file=sys.stdout, soft_wrap=True)
         self._err = Console(file=sys.stderr, quiet=as_json)
 
@@ -53,7 +54,8 @@ class Screen:
                 progress.update(task, completed=1, total=1)
 
     def note(self, text: str) -> None:
-        """Say something worth knowing on stderr."""
+        """Say something worth knowing on stderr; a machine finds it under "notes"."""
+        self.notes.append(text)
         self._err.print(Text(text))
 
     def table(self, table: Table) -> None:
@@ -63,18 +65,18 @@ class Screen:
 
     def rows(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Show plain rows as a table; numbers to the right."""
-        table = Table(title=Text(title), title_justify="left")
+        table = Table(title=Text(title), title_justify="left", show_header=any(columns))
         for at, name in enumerate(columns):
             numeric = all(isinstance(row[at], int | float) for row in rows)
             table.add_column(Text(name), justify="right" if numeric else "left")
         for row in rows:
-            table.add_row(*(Text(f"{cell:.4g}" if isinstance(cell, float) else str(cell)) for cell in row))
+            table.add_row(*(Text(_number(cell) if isinstance(cell, float) else str(cell)) for cell in row))
         self.table(table)
 
     def summary(self, title: str, facts: Mapping[str, Any]) -> None:
         """Close a command: facts as a table, or as the JSON object."""
         if self.as_json:
-            print(json.dumps(facts, allow_nan=False))
+            print(json.dumps({**facts, "notes": self.notes}, allow_nan=False))
             return
         flat = {name: value for name, value in facts.items() if not isinstance(value, Mapping | list)}
         self.rows(title, ["", ""], [[name.replace("_", " "), _readable(value)] for name, value in flat.items()])
@@ -82,5 +84,9 @@ class Screen:
 
 def _readable(value: Any) -> str:
     if value is None:
-        return "-"
+        return "nothing"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value.is_integer() else f"{value:,.4f}"

@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.request import Request, urlopen
+from urllib.request import ProxyHandler, Request, build_opener
 
 from batch_jobs.config import IngestConfig, JobConfig
 from batch_jobs.console import Screen
@@ -55,49 +55,46 @@ def demo(data: Path) -> None:
 
 
 def _conversation(url: str, events: Path, items: Path, screen: Screen) -> None:
-    titles = {row["item_id"]: row for row in _rows(items)}
-    rows = _rows(events)
+    titles, rows = {row["item_id"]: row for row in _rows(items)}, _rows(events)
     user = _light_user(rows)
-    history = [row for row in rows if row["user_id"] == user]
-    base = f"{url}/v1/{_NAMESPACE}"
-
-    def show(title: str, item_ids: list[str], scores: list[float] | None = None) -> None:
-        rows = [
-            [n, one, titles[one]["title"], titles[one]["genres"].replace("|", ", ")]
-            for n, one in enumerate(item_ids, 1)
-        ]
-        head = ["", "item", "title", "genres"]
-        if scores is not None:
-            rows, head = [[*row, score] for row, score in zip(rows, scores, strict=True)], [*head, "score"]
-        screen.rows(title, head, rows)
+    history = [row["item_id"] for row in rows if row["user_id"] == user]
+    base = f"/v1/{_NAMESPACE}"
 
     def ask(title: str, path: str) -> list[str]:
-        answer = _call(f"{base}{path}")
-        listed = [one["item"] for one in answer["items"]]
-        show(f"{title}\nGET {path} -> strategy {answer['strategy']}", listed, [one["score"] for one in answer["items"]])
+        answer = _call(url + path)
+        listed, scores = [one["item"] for one in answer["items"]], [one["score"] for one in answer["items"]]
+        _show(screen, titles, f"{title}\nGET {path} -> strategy {answer['strategy']}", listed, scores)
         return listed
 
-    show(f"2. What user {user} read last", [row["item_id"] for row in history[-8:]])
-    first = ask(f"3. What user {user} should read next", f"/users/{user}/recommendations?k=8")
-    ask("4. Somebody nobody knows gets what is popular", "/users/stranger/recommendations?k=5")
-    ask(f"5. Books like {titles[first[0]]['title']}", f"/items/{first[0]}/similar?k=5")
+    _show(screen, titles, f"2. What user {user} read last", history[-8:])
+    first = ask(f"3. What user {user} should read next", f"{base}/users/{user}/recommendations?k=8")
+    ask("4. Somebody nobody knows gets what is popular", f"{base}/users/stranger/recommendations?k=5")
+    ask(f"5. Books like {titles[first[0]]['title']}", f"{base}/items/{first[0]}/similar?k=5")
     other = _other_taste(rows, user, titles)
-    sent = [
-        {
-            "event_id": str(uuid.uuid4()),
-            "user": user,
-            "item": item,
-            "timestamp": time.time(),
-            "event": "rating",
-            "value": 5,
-        }
-        for item in other
+    stored = _call(f"{url}{base}/events", {"events": [_reading(user, item) for item in other]})
+    told = f"POST {base}/events -> {stored['accepted']} stored"
+    _show(screen, titles, f"6. User {user} now reads three books of another kind\n{told}", other)
+    changed = ask("7. The list a moment later", f"{base}/users/{user}/recommendations?k=8")
+    new, again = set(changed) - set(first), set(changed) & set(other)
+    offered = f"{len(again) or 'none'} of the three is offered again"
+    screen.note(f"{len(new)} of {len(changed)} books are new in the list, and {offered}.")
+
+
+def _show(
+    screen: Screen, titles: dict[str, dict[str, str]], title: str, items: list[str], scores: list[float] | None = None
+) -> None:
+    rows: list[list[Any]] = [
+        [n, one, titles[one]["title"], titles[one]["genres"].replace("|", ", ")] for n, one in enumerate(items, 1)
     ]
-    stored = _call(f"{base}/events", {"events": sent})
-    show(f"6. User {user} now reads three books of another kind\nPOST /events -> {stored['accepted']} stored", other)
-    changed = ask("7. The list a moment later", f"/users/{user}/recommendations?k=8")
-    new = [item for item in changed if item not in first]
-    screen.note(f"{len(new)} of {len(changed)} books are new in the list, and none of the three is offered again.")
+    head = ["", "item", "title", "genres"]
+    if scores is not None:
+        rows, head = [[*row, score] for row, score in zip(rows, scores, strict=True)], [*head, "score"]
+    screen.rows(title, head, rows)
+
+
+def _reading(user: str, item: str) -> dict[str, Any]:
+    event = {"user": user, "item": item, "timestamp": time.time(), "event": "rating", "value": 5}
+    return {"event_id": str(uuid.uuid4()), **event}
 
 
 def _light_user(rows: list[dict[str, str]]) -> str:
@@ -135,7 +132,8 @@ def _server() -> Iterator[str]:
 def _call(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     data = None if body is None else json.dumps(body).encode()
     request = Request(url, data, {"Content-Type": "application/json"})
-    with urlopen(request, timeout=10) as response:
+    # The server is on this machine, whatever proxy the environment names.
+    with build_opener(ProxyHandler({})).open(request, timeout=10) as response:
         answer: dict[str, Any] = json.loads(response.read())
     return answer
 

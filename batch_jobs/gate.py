@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from batch_jobs.config import EvaluateConfig, GateConfig
 from batch_jobs.evaluate import IN_SERVICE, Judgement
 from recsys.artifacts import ArtifactManifest
 from recsys.errors import ConfigError, GateRefusedError, InsufficientDataError
+from recsys.evaluation import EvaluationResult
 from recsys.evaluation.ranking_metrics import RANKING_METRICS
 
 
@@ -22,8 +25,8 @@ def gate(judgement: Judgement, current: ArtifactManifest | None, config: GateCon
     """Return in words why the candidate passes.
 
     It must be judged on enough users, find something at all, show enough of the catalogue, and not fall more than
-    `max_drop` below the model in service: on the same test events where that model never saw them, else against
-    what that model reached under the same protocol.
+    `max_drop` below the model in service: on the same test events, for the users both can be judged on, where that
+    model never saw them, else against what that model reached under the same protocol.
 
     Raises
     ------
@@ -53,15 +56,28 @@ def gate(judgement: Judgement, current: ArtifactManifest | None, config: GateCon
 
 def _against_current(judgement: Judgement, current: ArtifactManifest | None, config: GateConfig, metric: str) -> str:
     reached = judgement.candidate.mean(metric)
+    words = f"{metric} {reached:.4f}"
     if current is None:
-        return f"{metric} {reached:.4f}; nothing is in service yet"
+        return f"{words}; nothing is in service yet"
     if IN_SERVICE in judgement.results:
-        before, how = judgement.results[IN_SERVICE].mean(metric), "on the same test events"
+        reached, before, users = _in_common(judgement.candidate, judgement.results[IN_SERVICE], metric)
+        how = f"on the same test events of {users:,} users"
+        if not users:
+            return f"{words}; no test user is known to it and to the model in service"
     elif current.data.get("judged_by") == judgement.split.name and metric in current.metrics:
         before, how = float(current.metrics[metric]), "when it was judged by the same protocol"
     else:
-        return f"{metric} {reached:.4f}; the model in service was never judged by {judgement.split.name}"
+        return f"{words}; the model in service was never judged by {judgement.split.name}"
     words = f"{metric} {reached:.4f}; the model in service reached {before:.4f} {how}"
     if reached < before * (1 - config.max_drop):
         raise GateRefusedError(f"{words}, and a drop of more than {config.max_drop:.0%} is refused")
     return words
+
+
+def _in_common(candidate: EvaluationResult, before: EvaluationResult, metric: str) -> tuple[float, float, int]:
+    """Means over the users that both results judge, and their number."""
+    _, ours, theirs = np.intersect1d(candidate.users, before.users, assume_unique=True, return_indices=True)
+    if not len(ours):
+        return float("nan"), float("nan"), 0
+    means = float(candidate.per_user(metric)[ours].mean()), float(before.per_user(metric)[theirs].mean())
+    return *means, len(ours)

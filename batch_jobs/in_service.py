@@ -7,7 +7,7 @@ import numpy as np
 from batch_jobs.stores import Stores
 from recsys.artifacts import Artifact, unpack
 from recsys.data import Dataset, Interactions, Split
-from recsys.errors import ArtifactError
+from recsys.errors import ConfigError
 from recsys.models.base import Progress
 from recsys.models.fitted import FittedFactors
 from recsys.weights import WeightRule
@@ -30,7 +30,7 @@ class PublishedModel(FittedFactors):
 
     def fit(self, dataset: Dataset, *, progress: Progress | None = None) -> PublishedModel:
         """Refuse: a published model is what it is."""
-        raise ArtifactError("a published model is not trained again; train a new one")
+        raise ConfigError("a published model is not trained again; train a new one")
 
 
 def model_in_service(stores: Stores, namespace: str, split: Split) -> PublishedModel | None:
@@ -53,5 +53,6 @@ def _dataset(artifact: Artifact) -> Dataset:
     user = np.repeat(np.arange(len(artifact.users), dtype=np.int64), np.diff(histories.indptr))
     rule = WeightRule(**artifact.manifest.config["weights"])
     rows, weights = rule.apply(user * len(artifact.items) + histories.items, histories.weights)
-    users, items = user[rows].astype(np.int32), histories.items[rows].astype(np.int32)
-    return Dataset.from_interactions(Interactions(artifact.users, artifact.items, users, items, weights))
+    ids = artifact.users, artifact.items
+    raw = Interactions(*ids, user.astype(np.int32), np.asarray(histories.items), np.asarray(histories.weights))
+    return Dataset.from_interactions(Interactions(*ids, raw.user[rows], raw.item[rows], weights), raw)

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from batch_jobs.columns import tell_columns
 from batch_jobs.config import IngestConfig
 from batch_jobs.console import Screen, Step
 from batch_jobs.stores import Stores
 from recsys.data.events_table import EVENT_SCHEMA
-from recsys.data.sources import ReadSpec, Rejected, read_events, read_items
+from recsys.data.sources import Rejected, read_events, read_items
 from recsys.data.sources.movielens import find_ratings
+from recsys.errors import StorageError
 from recsys.serving.online import StoredEvent
 
 _ONLINE_BATCH = 100_000
@@ -25,8 +27,9 @@ def ingest(stores: Stores, namespace: str, config: IngestConfig, screen: Screen)
     refused, those before it stay, and the run can be repeated as it was. The item table is read before all of them.
     """
     rejected = Rejected(config.on_error)
-    spec = ReadSpec(config.format, config.columns, config.header, config.delimiter, config.timestamp_unit)
+    spec = config.spec()
     items = {} if config.items is None else read_items(config.items, rejected)
+    columns = tell_columns(config, screen)
     added, known = 0, 0
     for name in config.files:
         with screen.bar(f"reading {Path(name).name}") as step:
@@ -47,6 +50,7 @@ def ingest(stores: Stores, namespace: str, config: IngestConfig, screen: Screen)
         "items_described": len(items),
         "rows_rejected": rejected.rows,
         "rejections": rejected.messages,
+        **columns,
     }
 
 
@@ -55,15 +59,27 @@ def _bytes_read(step: Step, path: Path, done: int) -> None:
 
 
 def drain_online(stores: Stores, namespace: str) -> int:
-    """Copy online events the log does not hold yet; return how many."""
+    """Copy online events the log does not hold yet; return how many.
+
+    Raises `StorageError` if the log is ahead of the online store: that store was lost or replaced by an older one, and
+    events it takes in now would never be copied.
+    """
     drained = 0
-    while True:
+    with stores.events.locked(namespace):
         after = stores.events.online_position(namespace)
-        events = stores.online.events_after(namespace, after, limit=_ONLINE_BATCH)
-        if not events:
-            return drained
-        stores.events.append_online(namespace, after + 1, events[-1].position, _table(events))
-        drained += len(events)
+        last = stores.online.last_position(namespace)
+        if last < after:
+            raise StorageError(
+                f"the event log of namespace {namespace!r} under {stores.events.root} holds online events up to "
+                f"position {after}, but the online store ends at {last}: it was lost or replaced. Restore the online "
+                "store; or, if that cannot be done, rename the log's files online-*.parquet to "
+                "kept-online-*.parquet: their events stay, and positions start anew"
+            )
+        while events := stores.online.events_after(namespace, after, limit=_ONLINE_BATCH):
+            stores.events.append_online(namespace, after + 1, events[-1].position, _table(events))
+            after = events[-1].position
+            drained += len(events)
+    return drained
 
 
 def _table(stored: list[StoredEvent]) -> pa.Table:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
-from batch_jobs.config import JobConfig, call
+from batch_jobs.config import JobConfig
 from batch_jobs.console import Screen
-from batch_jobs.evaluate import Judgement, judge, show
+from batch_jobs.evaluate import Judgement, check_settings, judge, show
 from batch_jobs.gate import gate, gate_metric
 from batch_jobs.ingest import ingest
 from batch_jobs.publish import publish
 from batch_jobs.stores import Stores
 from batch_jobs.train import Logged, described, fit, make_model, make_servable, read_log, store
 from recsys.artifacts import ArtifactManifest
-from recsys.data import clean, interactions_from_tuples
-from recsys.data.sources.lines import first_bytes
-from recsys.data.sources.movielens import find_ratings
-from recsys.errors import InsufficientDataError
 
 
 def nightly(stores: Stores, config: JobConfig, screen: Screen) -> dict[str, Any]:
@@ -26,7 +21,9 @@ def nightly(stores: Stores, config: JobConfig, screen: Screen) -> dict[str, Any]
     With a cut in time or by user, the model that passed is trained once more on all events before it is published:
     what is served knows the newest events, what was judged did not.
     """
-    _check(config)
+    make_servable(config.model)
+    gate_metric(config.gate, config.evaluate)
+    check_settings(config)
     taken = ingest(stores, config.namespace, config.ingest, screen)
     logged = read_log(stores, config.namespace, screen)
     judgement = judge(stores, config, logged, screen)
@@ -42,21 +39,13 @@ def nightly(stores: Stores, config: JobConfig, screen: Screen) -> dict[str, Any]
         "events_added": taken["events_from_files"],
         "events_from_api": taken["events_from_api"],
         "rows_rejected": taken["rows_rejected"],
+        "columns_used": taken["columns_used"],
+        "columns_unused": taken["columns_unused"],
         "split": judgement.split.name,
         "gate": verdict,
         "before": moved["before"],
         "results": results,
     }
-
-
-def _check(config: JobConfig) -> None:
-    """Refuse settings that cannot be used, and a test file that cannot be read, before anything is stored."""
-    make_servable(config.model)
-    gate_metric(config.gate, config.evaluate)
-    with suppress(InsufficientDataError):  # one event is enough to try the settings on, not to survive them
-        call(clean, config.clean, "clean", interactions_from_tuples([("user", "item", 1.0)]))
-    if config.split.test is not None:
-        first_bytes(find_ratings(config.split.test))
 
 
 def _store(stores: Stores, config: JobConfig, logged: Logged, judgement: Judgement, screen: Screen) -> ArtifactManifest:

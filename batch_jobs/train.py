@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from batch_jobs.config import JobConfig, call
 from batch_jobs.console import Screen
@@ -15,7 +16,6 @@ from recsys.artifacts import ArtifactManifest, Histories, describe, pack
 from recsys.data import Cleaned, Dataset, Interactions, clean, to_interactions
 from recsys.errors import ConfigError
 from recsys.models import ImplicitALS, ItemKNN, Popularity, Recommender, ServableRecommender
-from recsys.weights import WeightRule
 
 MODELS: dict[str, type[Recommender]] = {model.kind: model for model in (ImplicitALS, Popularity, ItemKNN)}
 SERVABLE = [kind for kind, model in MODELS.items() if hasattr(model, "export")]
@@ -39,10 +39,24 @@ class Fit:
 
 
 def read_log(stores: Stores, namespace: str, screen: Screen) -> Logged:
-    """Read all events of a namespace."""
+    """Read all events of a namespace; what of them is left unused is said on the screen.
+
+    Where some events have a time and others have none, all are taken as having none: no split and no order by time
+    could do justice to both.
+    """
     with screen.bar("reading the event log"):
-        position = stores.events.online_position(namespace)
-        return Logged(to_interactions(stores.events.read(namespace)), position)
+        read = stores.events.read(namespace)
+        events, total = read.events, len(read.events)
+        untimed = events["ts"].null_count
+        if 0 < untimed < total:
+            at = events.schema.get_field_index("ts")
+            events = events.set_column(at, events.schema.field(at), pa.nulls(total, events.schema.field(at).type))
+        logged = Logged(to_interactions(events), read.online_position)
+    if read.repeated:
+        screen.note(f"event log: {read.repeated:,} events left out, their event_id had come before")
+    if 0 < untimed < total:
+        screen.note(f"{untimed:,} of {total:,} events have no time; the log is treated as without times")
+    return logged
 
 
 def make_model(settings: Mapping[str, Any]) -> Recommender:
@@ -71,7 +85,7 @@ def fit(model: Recommender, raw: Interactions, config: JobConfig, screen: Screen
                 f"cleaning, {step.name}: {step.events:,} events, {step.users:,} users, {step.items:,} items dropped"
             )
     with screen.bar(f"training {model.kind}") as step_bar:
-        model.fit(Dataset.from_interactions(cleaned.interactions), progress=step_bar)
+        model.fit(Dataset.from_interactions(cleaned.interactions, raw), progress=step_bar)
     return Fit(model, raw, cleaned)
 
 
@@ -88,7 +102,7 @@ def store(
     servable: ServableRecommender = model
     factors, dataset = servable.export(), servable.dataset
     rule = fitted.cleaned.rule
-    histories = histories_of(fitted.raw, dataset, rule)
+    histories = histories_of(dataset)
     arrays = pack(factors, dataset.users, dataset.items, histories, dataset.item_counts)
     settings = {
         "model": {"kind": model.kind, **{k: v for k, v in config.model.items() if k != "kind"}},
@@ -125,11 +139,10 @@ def described(manifest: ArtifactManifest) -> dict[str, Any]:
     return {"namespace": manifest.namespace, "version": manifest.version, "kind": manifest.kind, **facts}
 
 
-def histories_of(raw: Interactions, dataset: Dataset, rule: WeightRule) -> Histories:
-    """Return the raw events behind a dataset by user, oldest first, as the server folds them in again."""
-    known, _ = raw.recode(dataset.users, dataset.items)
-    kept = known.select(rule.keeps(known.weight))
-    time = np.zeros(len(kept), np.int64) if kept.timestamp is None else kept.timestamp
-    order = np.lexsort((time, kept.user))
-    counts = np.bincount(kept.user, minlength=len(dataset.users))
-    return Histories(np.append(0, np.cumsum(counts)).astype(np.int64), kept.item[order], kept.weight[order])
+def histories_of(dataset: Dataset) -> Histories:
+    """Return the raw events behind a dataset by user, oldest first: the server leaves them out and folds them in."""
+    raw = dataset.interactions if dataset.history is None else dataset.history
+    time = np.zeros(len(raw), np.int64) if raw.timestamp is None else raw.timestamp
+    order = np.lexsort((time, raw.user))
+    counts = np.bincount(raw.user, minlength=len(dataset.users))
+    return Histories(np.append(0, np.cumsum(counts)).astype(np.int64), raw.item[order], raw.weight[order])

@@ -3,7 +3,7 @@
 from chalicelib.face import Face
 from chalicelib.requests import path_id, path_namespace, query_k, sent_events
 from chalicelib.responses import answer, ranked
-from chalicelib.wiring import online, service
+from chalicelib.wiring import service, stores
 
 app = Face(app_name="recsys")
 
@@ -45,5 +45,5 @@ def live():
 @app.route("/health/ready", methods=["GET"])
 def ready():
     """Whether the stores answer."""
-    online().check()
+    stores().check()
     return answer(app.request_id, {"status": "ready"})

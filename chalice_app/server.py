@@ -6,6 +6,7 @@ as a problem and says in one line why it cannot start. There is no authenticatio
 
 import argparse
 import errno
+import ipaddress
 import sys
 import threading
 import time
@@ -166,6 +167,8 @@ def main() -> int:
         reason = "is already in use" if taken else f"cannot be had: {getattr(error, 'strerror', None) or error}"
         print(f"error: port {options.port} of {options.host} {reason}. Choose another with --port", file=sys.stderr)
         return 5
+    if not ipaddress.ip_address(server.server_address[0]).is_loopback:
+        print(f"warning: anyone who reaches {options.host} can read and write: no authentication yet", file=sys.stderr)
     print(f"Serving http://{options.host}:{server.server_port} (Ctrl-C ends it)", flush=True)
     with suppress(KeyboardInterrupt):
         server.serve_forever()

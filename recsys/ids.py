@@ -77,6 +77,11 @@ class IdMap:
         """Return the number of ids."""
         return len(self.offsets) - 1
 
+    def __repr__(self) -> str:
+        """Show the number of ids and the first three."""
+        first = ", ".join(map(repr, self.ids(range(min(len(self), 3)))))
+        return f"IdMap({len(self):,} ids{': ' if first else ''}{first}{', ...' if len(self) > 3 else ''})"
+
     def id(self, row: int) -> str:
         """External id of a row in 0..n-1."""
         if not 0 <= row < len(self):

@@ -32,6 +32,13 @@ class Recommendations:
         """Return the number of lists."""
         return len(self.rows)
 
+    def __repr__(self) -> str:
+        """Show the beginning of the first three lists."""
+        n, k = self.rows.shape
+        first = Recommendations(self.rows[:3, :5], self.scores[:3, :5], self.items).lists()
+        lines = [", ".join(f"{item} {score:.4g}" for item, score in one) or "(empty)" for one in first]
+        return "\n  ".join([f"Recommendations({n:,} lists, k={k})", *lines, *(["..."] if n > 3 else [])])
+
     def lists(self) -> list[list[tuple[str, float]]]:
         """``(external item id, score)`` of each list, without the padding."""
         return [

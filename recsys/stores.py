@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from recsys.artifacts import ArtifactStore, LocalArtifactStore, LocalModelRegistry, ModelRegistry
 from recsys.errors import ConfigError
-from recsys.serving import OnlineStore, SQLiteOnlineStore
+from recsys.serving import ModelLoader, OnlineStore, RecommendationService, SQLiteOnlineStore
 
 DEFAULTS = {
     "RECSYS_ARTIFACTS": "file:./var/artifacts",
@@ -15,6 +17,38 @@ DEFAULTS = {
     "RECSYS_EVENTS": "file:./var/events",
 }
 """Environment variables and the embedded default of each."""
+
+
+@dataclass(frozen=True, eq=False)
+class ServingStores:
+    """What a server reads: models, the pointer to them, and what is known of users right now."""
+
+    artifacts: ArtifactStore
+    registry: ModelRegistry
+    online: OnlineStore
+
+    @classmethod
+    def from_environment(cls) -> ServingStores:
+        """Open what RECSYS_ARTIFACTS, RECSYS_REGISTRY and RECSYS_ONLINE name; files only on first use."""
+        return ServingStores(
+            artifact_store(setting("RECSYS_ARTIFACTS")),
+            model_registry(setting("RECSYS_REGISTRY")),
+            online_store(setting("RECSYS_ONLINE")),
+        )
+
+    def service(self) -> RecommendationService:
+        """Return the service over these stores: the same for the API, the command line and notebooks."""
+        return RecommendationService(ModelLoader(self.artifacts, self.registry), self.online)
+
+    def check(self) -> None:
+        """Raise `RecsysError` if the online store or the registry cannot be read; an empty registry can."""
+        self.online.check()
+        self.registry.current("ready")  # whether or not there is such a namespace
+
+
+def setting(name: str) -> str:
+    """Return the URL the environment gives a store, or the embedded default."""
+    return os.environ.get(name) or DEFAULTS[name]
 
 
 def artifact_store(url: str) -> ArtifactStore:

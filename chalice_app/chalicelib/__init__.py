@@ -1,1 +1,1 @@
-"""Everything behind the routes: settings, wiring, strict requests, uniform answers."""
+"""Everything behind the routes: wiring, strict requests, uniform answers."""

@@ -20,6 +20,7 @@ MAX_DEPTH = 32
 MAX_EVENTS = 500
 MAX_K = 500
 DEFAULT_K = 20
+_WHOLE = re.compile("[1-9][0-9]{0,2}")
 _BROKEN_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 _NAMED = re.compile("(?:missing required|unknown) field `([^`]{1,100})`")
 
@@ -85,7 +86,7 @@ def query_k(request: Request) -> int:
             raise Problem(400, f"unknown query parameter {name[:100]!r}; there is only k", field=name[:100])
     values = query.get("k", [str(DEFAULT_K)])
     text = values[0] if len(values) == 1 else ""
-    if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= MAX_K):
+    if not _WHOLE.fullmatch(text) or int(text) > MAX_K:
         raise Problem(400, f"k is one whole number from 1 to {MAX_K}", field="k")
     return int(text)
 

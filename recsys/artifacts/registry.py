@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from recsys.artifacts.manifest import ArtifactManifest, check_name
-from recsys.artifacts.store import sync_folder
+from recsys.artifacts.store import make_folder, sync_folder
 from recsys.errors import ArtifactError, ConflictError, NoModelError, storing
 
 
@@ -118,7 +118,7 @@ class LocalModelRegistry:
     def _locked(self, namespace: str, expected: int) -> Iterator[Pointer | None]:
         folder = self._folder(namespace)
         with storing(f"moving the pointer of {namespace!r} under {self.root}"):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             with (folder / "lock").open("a") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 now = self.current(namespace)

@@ -63,7 +63,8 @@ class LocalArtifactStore:
         final = self.root / manifest.namespace / manifest.version
         draft = final.with_name(f".{manifest.version}.{uuid.uuid4().hex}")
         with storing(f"storing version {manifest.version} under {self.root}"):
-            draft.mkdir(parents=True)
+            make_folder(final.parent)
+            draft.mkdir()
             try:
                 for spec in manifest.arrays:
                     array = np.ascontiguousarray(arrays[spec.name])
@@ -87,6 +88,14 @@ class LocalArtifactStore:
         if (stored.manifest.namespace, stored.manifest.version) != (namespace, version):
             raise ArtifactError(f"{folder} holds version {stored.manifest.version} of {stored.manifest.namespace}")
         return stored
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and its missing parents so that each of them survives a power cut."""
+    if not folder.exists():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:

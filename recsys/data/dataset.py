@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -20,6 +20,14 @@ class Dataset:
 
     Build with `from_interactions`; clean first (`recsys.data.clean`) where duplicates should not simply add up.
 
+    Parameters
+    ----------
+    interactions : Interactions
+        What is learned from.
+    history : Interactions, optional
+        Everything the same users did with the same items, also what cleaning took out: lists leave these items out. A
+        film somebody gave one star is no sign of interest, but not to be offered again either. In the same maps.
+
     Examples
     --------
     >>> from recsys.data import Dataset, interactions_from_tuples
@@ -29,15 +37,22 @@ class Dataset:
     """
 
     interactions: Interactions
+    history: Interactions | None = None
+
+    def __repr__(self) -> str:
+        """Show size and window."""
+        return f"Dataset({self.interactions.described()})"
 
     @classmethod
-    def from_interactions(cls, interactions: Interactions) -> Dataset:
-        """Wrap interactions; `InsufficientDataError` if there are none."""
+    def from_interactions(cls, interactions: Interactions, history: Interactions | None = None) -> Dataset:
+        """Wrap interactions, and a history in any maps; `InsufficientDataError` if there are no interactions."""
         if not len(interactions):
             raise InsufficientDataError(
                 "there are no interactions to train on", remedy="Check the input and the cleaning settings"
             )
-        return cls(interactions)
+        if history is None:
+            return cls(interactions)
+        return cls(interactions, history.recode(interactions.users, interactions.items)[0])
 
     @property
     def users(self) -> IdMap:
@@ -55,6 +70,17 @@ class Dataset:
         return self.interactions.to_csr()
 
     @cached_property
+    def seen_items(self) -> sp.csr_matrix:
+        """Items lists leave out, users x items, CSR with sorted indices; the values mean nothing."""
+        if self.history is None:
+            return self.user_items
+        both = (self.history, self.interactions)
+        user, item = (np.concatenate([getattr(one, name) for one in both]) for name in ("user", "item"))
+        return replace(
+            self.interactions, user=user, item=item, weight=np.ones(len(user), np.float32), timestamp=None
+        ).to_csr()
+
+    @cached_property
     def item_counts(self) -> NDArray[np.float32]:
         """Number of distinct users per item, shape (n_items,)."""
         return np.bincount(self.user_items.indices, minlength=len(self.items)).astype(np.float32)
@@ -69,7 +95,8 @@ class Split:
     train, test : Interactions
         In maps of their own or in common ones; `evaluate` matches them by external id.
     name : str
-        The protocol in words, for tables: ``time 0.2``, ``leave-last 1``, ``given``.
+        The protocol in words, for tables: ``time 0.2``, ``leave-last 1``, ``leave-last 1 by position``,
+        ``given``.
     cutoff : int, optional
         UTC seconds; test events are not earlier. None where the protocol has no single cut.
     """

@@ -68,6 +68,16 @@ class Interactions:
         """Return the number of events."""
         return len(self.user)
 
+    def __repr__(self) -> str:
+        """Show size and window, not the columns."""
+        return f"Interactions({self.described()})"
+
+    def described(self) -> str:
+        """Return size and window in words."""
+        days = [str(np.datetime64(moment, "s"))[:10] for moment in self.window or ()]
+        when = f", {days[0]} to {days[1]}" if days else ""
+        return f"{len(self):,} events, {len(self.users):,} users x {len(self.items):,} items{when}"
+
     @property
     def shape(self) -> tuple[int, int]:
         """``(n_users, n_items)``."""

@@ -52,6 +52,9 @@ def split_by_time(
 def leave_last(interactions: Interactions, n: int = 1) -> Split:
     """Split off each user's last events. It leaks; `split_by_time` is the honest protocol.
 
+    Without timestamps the last events are those that stand last, in the order in which they arrived; the name of the
+    split then says ``by position``.
+
     One user's training events may be later than another's test events, so the model is trained on a future that
     a model in service cannot know. It stands here to reproduce papers (Ji et al. 2023, A Critical Study on Data
     Leakage in Recommender System Offline Evaluation).
@@ -59,28 +62,28 @@ def leave_last(interactions: Interactions, n: int = 1) -> Split:
     Parameters
     ----------
     interactions : Interactions
-        With timestamps.
     n : int
-        Events per user to be predicted, the last by timestamp, then by position. Users with `n` events or fewer
-        stay wholly in the training part.
+        Events per user to be predicted, the last by timestamp, if there is one, then by position. Users with `n`
+        events or fewer stay wholly in the training part.
 
     Raises
     ------
     ConfigError
         If `n` is not positive.
-    DataError
-        If there are no timestamps.
     InsufficientDataError
         If no user has more than `n` events.
     """
     if n < 1:
         raise ConfigError(f"n is {n}. Give 1 or more events per user to be predicted")
-    order = np.lexsort((_timestamps(interactions), interactions.user))
+    timestamp, name = interactions.timestamp, f"leave-last {n}"
+    if timestamp is None:
+        timestamp, name = np.zeros(len(interactions), np.int64), f"{name} by position"
+    order = np.lexsort((timestamp, interactions.user))
     counts = np.bincount(interactions.user, minlength=len(interactions.users))
     ends = np.cumsum(counts)[interactions.user[order]]
     is_last = np.zeros(len(interactions), bool)
     is_last[order] = ends - np.arange(len(interactions)) <= n
-    return _split(interactions, is_last & (counts > n)[interactions.user], f"leave-last {n}", None)
+    return _split(interactions, is_last & (counts > n)[interactions.user], name, None)
 
 
 def given_split(train: Interactions, test: Interactions) -> Split:
@@ -93,7 +96,8 @@ def _timestamps(interactions: Interactions) -> NDArray[np.int64]:
     if interactions.timestamp is None:
         raise DataError(
             "these interactions have no timestamps to split by",
-            remedy="Read them with their time column, or split them yourself and use given_split",
+            remedy="Read them with their time column, --timestamp-column or columns={'timestamp': ...}, or leave out "
+            "each user's last events: --split leave-last or leave_last",
         )
     return interactions.timestamp
 

@@ -13,13 +13,15 @@ from recsys.data.dataset import Dataset
 from recsys.data.interactions import Interactions
 from recsys.errors import ConfigError, DataError
 from recsys.evaluation import beyond_accuracy
-from recsys.evaluation.ranking_metrics import RANKING_METRICS
+from recsys.evaluation.ranking_metrics import RANKING_METRICS, precision
 from recsys.evaluation.relevance import relevant_items
 from recsys.evaluation.result import EvaluationResult
 
 if TYPE_CHECKING:
     # The protocol is all that is needed of the models; importing their package would load kernels.
     from recsys.models.base import Recommender
+
+_CELLS = 1 << 24  # entries of the lists in memory at a time
 
 
 def evaluate(
@@ -43,9 +45,10 @@ def evaluate(
     test : Interactions
         Matched with the model by external ids.
     k : sequence of int
-        List lengths.
+        List lengths. Beyond the catalogue, where no list can go, ranks count as misses.
     block : int
-        Users per call of ``model.recommend``. Bounds the memory; does not change the result.
+        Users per call of ``model.recommend``, fewer where lists are very long. Bounds the memory; does not change the
+        result.
     progress : callable, optional
         Called with (users done, users in all).
 
@@ -70,9 +73,11 @@ def evaluate(
     dataset = model.dataset
     relevance = relevant_items(dataset, test)
     tally = _Tally(dataset, relevance.users, lengths)
+    longest = min(lengths[-1], len(dataset.items))
+    block = min(block, max(1, _CELLS // longest))
     for start in range(0, len(relevance.users), block):
         part = slice(start, start + block)
-        rows = _lists(model, dataset, relevance.users[part], lengths[-1])
+        rows = _lists(model, dataset, relevance.users[part], longest)
         tally.add(part, rows, relevance.hits(relevance.users[part], rows), relevance.n_relevant[part])
         if progress is not None:
             progress(min(start + block, len(relevance.users)), len(relevance.users))
@@ -102,6 +107,8 @@ class _Tally:
         for k in self.lengths:
             for name, metric in RANKING_METRICS.items():
                 self.values[f"{name}@{k}"][part] = metric(hits[:, :k], n_relevant)
+            # Lists end with the catalogue; of all metrics, only this one counts the empty ranks up to k.
+            self.values[f"precision@{k}"][part] = precision(hits[:, :k], n_relevant, k)
             self.shown[k] += beyond_accuracy.exposure(rows[:, :k], len(self.popularity))
             self.list_information[k][part] = beyond_accuracy.list_means(rows[:, :k], self.information)
             self.list_popularity[k][part] = beyond_accuracy.list_means(rows[:, :k], self.popularity)

@@ -20,12 +20,13 @@ Counts = NDArray[np.integer]
 Values = NDArray[np.float64]
 
 
-def precision(hits: Hits, n_relevant: Counts) -> Values:
+def precision(hits: Hits, n_relevant: Counts, k: int | None = None) -> Values:
     """Share of the list that is relevant, ``hits / k`` (Manning, Raghavan and Schütze 2008, section 8.4).
 
-    A list of fewer than k items counts as padded with misses. A user with fewer than k relevant items cannot reach 1.
+    A list of fewer than k items counts as padded with misses; k is the width of `hits` if not given. A user with fewer
+    than k relevant items cannot reach 1.
     """
-    return _per_user(hits) / float(hits.shape[1])
+    return _per_user(hits) / float(k or hits.shape[1])
 
 
 def recall(hits: Hits, n_relevant: Counts) -> Values:

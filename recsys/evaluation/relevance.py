@@ -98,6 +98,6 @@ def relevant_items(dataset: Dataset, test: Interactions) -> Relevance:
 
 
 def _training_pairs(dataset: Dataset, users: NDArray[np.int64]) -> NDArray[np.int64]:
-    history = dataset.user_items[users]
+    history = dataset.seen_items[users]
     pairs: NDArray[np.int64] = np.repeat(users, np.diff(history.indptr)) * len(dataset.items) + history.indices
     return pairs

@@ -110,11 +110,12 @@ class ImplicitALS(FittedFactors):
         self.loss: list[float] = []
 
     def fit(self, dataset: Dataset, *, progress: Progress | None = None) -> Self:
-        """Train from scratch; `DataError` if a weight is not positive."""
-        user_items = dataset.user_items
-        if user_items.nnz and user_items.data.min() <= 0:
+        """Train from scratch; `DataError` if a weight is negative. A weight of 0 counts as not observed."""
+        user_items = dataset.user_items.copy()
+        user_items.eliminate_zeros()  # no weight: not observed
+        if user_items.nnz and user_items.data.min() < 0:
             raise DataError(
-                "implicit feedback needs positive weights",
+                "implicit feedback has no negative weights",
                 field="weight",
                 remedy="Drop what is no sign of interest with min_weight, or use weights='binary'",
             )

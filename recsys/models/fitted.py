@@ -46,8 +46,8 @@ class Fitted:
         return row
 
     def seen(self, rows: NDArray[np.int32]) -> Exclusions:
-        """Training items of the given users."""
-        histories = self.dataset.user_items[rows]
+        """Items the given users have."""
+        histories = self.dataset.seen_items[rows]
         return Exclusions(histories.indptr.astype(np.int64), histories.indices.astype(np.int32, copy=False))
 
 

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from implicit.nearest_neighbours import ItemItemRecommender
 
 from recsys.data.dataset import Dataset
+from recsys.errors import ConfigError
 from recsys.index import top_k
 from recsys.models.base import Progress
 from recsys.models.fitted import Fitted, checked_k
@@ -36,6 +37,8 @@ class ItemKNN(Fitted):
     kind = "item_knn"
 
     def __init__(self, *, neighbours: int = 100, threads: int = 1) -> None:
+        if min(neighbours, threads) < 1:
+            raise ConfigError(f"neighbours is {neighbours} and threads {threads}. Give 1 or more of each")
         self.neighbours = neighbours
         self.threads = threads
 

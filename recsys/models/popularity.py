@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 
 from recsys.data.dataset import Dataset
+from recsys.errors import ConfigError
 from recsys.factors import Factors
 from recsys.models.base import Progress
 from recsys.models.fitted import FittedFactors
@@ -27,6 +28,8 @@ class Popularity(FittedFactors):
     kind = "popularity"
 
     def __init__(self, *, threads: int = 1) -> None:
+        if threads < 1:
+            raise ConfigError(f"threads is {threads}. Give 1 or more")
         self.threads = threads
 
     def fit(self, dataset: Dataset, *, progress: Progress | None = None) -> Self:

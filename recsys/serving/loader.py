@@ -23,9 +23,9 @@ from recsys.weights import WeightRule
 
 @dataclass(frozen=True, eq=False)
 class ServedModel:
-    """One version as requests use it: the item side, mapped from the artefact."""
+    """One version as requests use it: the item side, mapped from the artefact the pointer named."""
 
-    sequence: int
+    pointer: Pointer
     manifest: ArtifactManifest
     factors: Factors
     items: IdMap
@@ -59,8 +59,10 @@ class ServedModel:
 
 @dataclass
 class _Slot:
-    """What is known of one namespace."""
+    """What is known of one namespace: the pointer as last read, and the model as last loaded."""
 
+    pointer: Pointer
+    read_s: float
     lock: threading.Lock = field(default_factory=threading.Lock)
     model: ServedModel | None = None
     checked_s: float = float("-inf")
@@ -92,12 +94,7 @@ class ModelLoader:
 
         Raises `NoModelError` if nothing was published yet; the loading error only where there is no older model.
         """
-        slot = self._slots.get(namespace)
-        if slot is None:
-            pointer = self._registry.current(namespace)  # a namespace nobody published leaves nothing in memory
-            if pointer is None:
-                raise NoModelError(f"namespace {namespace!r} has no published model. Run: recsys nightly")
-            slot = self._slots.setdefault(namespace, _Slot())
+        slot = self._slot(namespace)
         stale = time.monotonic() - slot.checked_s >= self._refresh_s
         # With a model at hand only one thread looks; without one, everybody waits for it.
         if stale and slot.lock.acquire(blocking=slot.model is None):
@@ -109,18 +106,38 @@ class ModelLoader:
             raise slot.failure or NoModelError(f"namespace {namespace!r} has no published model")
         return slot.model
 
+    def require(self, namespace: str) -> None:
+        """Raise `NoModelError` unless something was published; read the pointer at most, and no artefact."""
+        self._slot(namespace)
+
     def degraded(self, namespace: str) -> bool:
         """Whether the last look at the pointer, or the loading of what it names, failed."""
         slot = self._slots.get(namespace)
         return slot is not None and slot.failure is not None
 
+    def _slot(self, namespace: str) -> _Slot:
+        """Return the slot of a namespace; one that nobody published leaves nothing in memory."""
+        slot = self._slots.get(namespace)
+        if slot is None:
+            pointer = self._published(namespace)
+            slot = self._slots.setdefault(namespace, _Slot(pointer, time.monotonic()))
+        return slot
+
+    def _published(self, namespace: str) -> Pointer:
+        pointer = self._registry.current(namespace)
+        if pointer is None:
+            raise NoModelError(f"namespace {namespace!r} has no published model")
+        return pointer
+
     def _refresh(self, namespace: str, slot: _Slot) -> None:
         if time.monotonic() - slot.checked_s < self._refresh_s:
             return  # somebody else looked while this thread waited
         try:
-            pointer = self._registry.current(namespace)
-            if pointer and (slot.model is None or pointer.sequence > slot.model.sequence):
-                slot.model = self._load(namespace, pointer)
+            if time.monotonic() - slot.read_s >= self._refresh_s:
+                slot.pointer, slot.read_s = self._published(namespace), time.monotonic()
+            # Not only a higher number: a registry that was made anew counts from 1 again.
+            if slot.model is None or slot.pointer != slot.model.pointer:
+                slot.model = self._load(namespace, slot.pointer)
             slot.failure = None
         except RecsysError as error:
             slot.failure = error
@@ -134,4 +151,4 @@ class ModelLoader:
         except NoModelError as error:  # what the pointer names was published: it is lost, not unknown
             raise ArtifactError(str(error)) from error
         factors, items, counts = item_side(stored)
-        return ServedModel(pointer.sequence, stored.manifest, factors, items, counts)
+        return ServedModel(pointer, stored.manifest, factors, items, counts)

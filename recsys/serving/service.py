@@ -16,7 +16,7 @@ from recsys.serving.loader import ModelLoader, ServedModel
 from recsys.serving.online import OnlineStore, UserState
 
 RECENT_EVENTS = 200
-"""Newest events of a user that a request takes into account."""
+"""Newest events of a user that the vector is solved from; items of older ones are left out of the list all the same."""
 
 
 @dataclass(frozen=True)
@@ -51,17 +51,23 @@ class RankedList:
 
 @dataclass(frozen=True, eq=False)
 class _Knowledge:
-    """What a request knows of its user: state as published, newest events as item rows and raw weights."""
+    """What a request knows of its user.
+
+    Parameters
+    ----------
+    state : UserState, optional
+        As published.
+    recent_items, recent_weights : ndarray
+        Newest events since the training: item rows and raw weights, oldest first.
+    seen : ndarray of int32
+        Item rows of all events, ascending.
+    """
 
     state: UserState | None
     recent_items: NDArray[np.int32]
     recent_weights: NDArray[np.float32]
+    seen: NDArray[np.int32]
     degraded: bool = False
-
-    @property
-    def seen(self) -> NDArray[np.int32]:
-        published = self.state.items if self.state else np.empty(0, np.int32)
-        return np.union1d(published, self.recent_items)
 
 
 class RecommendationService:
@@ -109,19 +115,24 @@ class RecommendationService:
 
     def record_events(self, namespace: str, events: Sequence[InteractionEvent]) -> int:
         """Store events; the next list of their users takes them into account. Return how many were new."""
-        self.models.current(namespace)  # an event for a namespace that does not exist would never be read
+        self.models.require(namespace)  # an event for a namespace that does not exist would never be read
         return self.online.append_events(namespace, events)
 
     def _knowledge(self, namespace: str, user: str, model: ServedModel) -> _Knowledge:
         try:
             state = self.online.user_state(namespace, model.manifest.version, user)
+            _check_fits(state, model)
             recent = self.online.recent_events(namespace, user, after=model.events_through, limit=RECENT_EVENTS)
+            had = self.online.recent_items(namespace, user, after=model.events_through)
         except (StorageError, ArtifactError):  # out of reach, or not what was stored
-            return _Knowledge(None, np.empty(0, np.int32), np.empty(0, np.float32), degraded=True)
+            nothing = np.empty(0, np.int32)
+            return _Knowledge(None, nothing, np.empty(0, np.float32), nothing, degraded=True)
         recent.sort(key=lambda one: one.timestamp_s)
         rows = np.array([model.items.row(one.item) for one in recent], np.int32)
         weights = np.array([one.value for one in recent], np.float32)
-        return _Knowledge(state, rows[rows >= 0], weights[rows >= 0])
+        had_rows = np.array([model.items.row(item) for item in had], np.int32)
+        seen = np.union1d(state.items if state else np.empty(0, np.int32), had_rows[had_rows >= 0])
+        return _Knowledge(state, rows[rows >= 0], weights[rows >= 0], seen)
 
     @staticmethod
     def _query(model: ServedModel, known: _Knowledge) -> tuple[NDArray[np.float32] | None, str]:
@@ -129,9 +140,19 @@ class RecommendationService:
         vector = _folded_in(model, known) if len(known.recent_items) else None
         if vector is not None:
             return vector, "fold_in"
-        if known.state is None or model.factors.width == 0:
+        if known.state is None or not known.state.vector.any():  # of width 0, or of nobody the training learnt from
             return None, "popular"
         return known.state.vector, model.manifest.kind
+
+
+def _check_fits(state: UserState | None, model: ServedModel) -> None:
+    """Raise `ArtifactError` for a state that is not one of this model's."""
+    if state is None:
+        return
+    if len(state.vector) != model.factors.width or not np.isfinite(state.vector).all():
+        raise ArtifactError(f"a stored user vector does not fit model {model.manifest.version}")
+    if len(state.items) and not 0 <= state.items.min() <= state.items.max() < len(model.items):
+        raise ArtifactError(f"a stored user history does not fit model {model.manifest.version}")
 
 
 def _folded_in(model: ServedModel, known: _Knowledge) -> NDArray[np.float32] | None:

@@ -149,5 +149,6 @@ def check_problem(answer, status=None, field=None):
     assert field is None or problem.get("field") == field, answer
     assert ("retry-after" in answer.headers) == (answer.status == 503)
     assert b"/tmp" not in answer.body
+    assert b"Run:" not in answer.body  # advice for the command line
     assert b"Traceback" not in answer.body
     return problem

@@ -103,6 +103,14 @@ def opened_shop(template, folder):
     shop.online.close()
 
 
+def forget_wiring():
+    """Make the next request the first of its container."""
+    from chalicelib import wiring
+
+    wiring.service.cache_clear()
+    wiring.stores.cache_clear()
+
+
 @contextmanager
 def app_over(shop):
     """Give the app as a cold container has it."""
@@ -113,13 +121,11 @@ def app_over(shop):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in shop.environment.items():
             patch.setenv(name, value)
-        wiring.service.cache_clear()
-        wiring.online.cache_clear()
+        forget_wiring()
         wiring.service().models._refresh_s = 0.0
         yield InProcess(app)
-        wiring.online().close()
-        wiring.service.cache_clear()
-        wiring.online.cache_clear()
+        wiring.stores().online.close()
+        forget_wiring()
 
 
 @contextmanager

@@ -116,11 +116,13 @@ def test_names_that_lead_nowhere_leave_nothing_on_the_disk_or_in_memory(api, sho
     "path", [user_path("u1"), user_path("stranger"), "/v1/shop/items/i1/similar", "/v1/shop/popular"]
 )
 def test_k_and_nothing_but_k(api, path):
-    for k in (1, 7, 20, 500, "007"):
+    for k in (1, 7, 20, 500):
         assert 1 <= len(api.get(f"{path}?k={k}").items) <= int(k)
     assert len(api.get(path).items) == 20
     wrong = (
         "0",
+        "007",
+        "020",
         "501",
         "-1",
         "1.0",

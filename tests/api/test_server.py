@@ -4,10 +4,12 @@ import http.client
 import json
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 
 import pytest
 from api_client import JSON, Wire, body_of, check_problem, event, parse_answers, path_of, user_path
@@ -270,6 +272,34 @@ def test_why_it_cannot_start_is_one_line(server, long_lived_shop, arguments, set
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("127.0.0.1", False), ("localhost", False)])
+def test_leaving_loopback_is_warned_of_in_one_line(long_lived_shop, host, warned):
+    environment = {**os.environ, **long_lived_shop.environment}
+    command = [sys.executable, str(CHALICE_APP / "server.py"), "--port", "0", "--host", host]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline().startswith("Serving ")
+    finally:
+        process.terminate()
+        _, stderr = process.communicate(timeout=10)
+    assert stderr.count("\n") == stderr.count("no authentication") == warned, stderr
+
+
+def test_a_list_does_not_wait_for_an_event_that_waits_for_the_database(shop, start_server):
+    with start_server(shop) as server, closing(sqlite3.connect(shop.folder / "online.db", isolation_level=None)) as db:
+        assert server.get(user_path("u1")).status == 200
+        db.execute("BEGIN IMMEDIATE")
+        order = []
+        post = threading.Thread(target=lambda: order.append(server.post(body_of(event("slow"))).status))
+        post.start()
+        time.sleep(0.3)  # the write is at SQLite's door by now
+        order += [server.get(user_path(f"u{n}")).json["degraded"] for n in range(5)]
+        assert order == [False] * 5
+        db.execute("ROLLBACK")
+        post.join()
+        assert order[-1] == 202
 
 
 def test_no_id_is_in_the_log(server, long_lived_shop):

@@ -1,6 +1,9 @@
 """What every online store promises. A new store joins by adding its factory to STORES."""
 
+import sqlite3
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import numpy as np
@@ -74,8 +77,16 @@ def test_recent_events_are_the_newest_of_one_user_oldest_first(store):
     store.append_events("shop", [event(n, user="u" if n % 2 else "v") for n in range(10)])
     assert store.recent_events("shop", "u", after=0, limit=3) == [event(5), event(7), event(9)]
     assert store.recent_events("shop", "u", after=6, limit=9) == [event(7), event(9)]
+    assert store.recent_events("shop", "u", after=0, limit=0) == []
     assert store.recent_events("shop", "nobody", after=0, limit=9) == []
     assert store.recent_events("other", "u", after=0, limit=9) == []
+
+
+def test_recent_items_are_the_distinct_items_of_every_event_beyond_a_position(store):
+    store.append_events("shop", [event(n, item=f"i{n % 300}", user="u" if n % 2 else "v") for n in range(900)])
+    assert sorted(store.recent_items("shop", "u", after=0)) == sorted(f"i{n}" for n in range(1, 300, 2))
+    assert sorted(store.recent_items("shop", "v", after=896)) == ["i296", "i298"]
+    assert store.recent_items("shop", "nobody", after=0) == store.recent_items("other", "u", after=0) == []
 
 
 def test_positions_rise_and_pages_of_events_meet(store):
@@ -89,6 +100,26 @@ def test_positions_rise_and_pages_of_events_meet(store):
     assert [one for page in pages for one in page] == [event(n) for n in range(7)]
     store.append_events("shop", [event(99)])
     assert [one.event for one in store.events_after("shop", position, limit=3)] == [event(99)]
+
+
+def test_the_last_position_is_that_of_the_newest_event(store):
+    assert store.last_position("shop") == 0
+    store.append_events("shop", [event(n) for n in range(3)])
+    last = store.last_position("shop")
+    assert last == store.events_after("shop", 0, limit=9)[-1].position
+    store.append_events("shop", [event(2)])
+    store.append_events("other", [event(n) for n in range(5)])
+    assert store.last_position("shop") >= last
+    store.append_events("shop", [event(3)])
+    assert store.last_position("shop") == store.events_after("shop", 0, limit=9)[-1].position
+
+
+def test_removing_events_does_not_lower_the_last_position(tmp_path):
+    with closing(SQLiteOnlineStore(tmp_path / "online.db")) as store:
+        store.append_events("shop", [event(n) for n in range(3)])
+        with closing(sqlite3.connect(store.path)) as db, db:
+            db.execute("DELETE FROM events")
+        assert store.last_position("shop") == 3
 
 
 def test_item_metadata_is_replaced_whole_and_unknown_items_are_left_out(store):
@@ -135,6 +166,34 @@ def test_any_text_and_any_numbers_come_back_as_they_went(store, user, vector, it
     sent = InteractionEvent(f"{user}-{item}-{value}"[:250], user, item, timestamp_s, "view", value)
     if store.append_events("any", [sent]):
         assert store.recent_events("any", user, after=0, limit=1) == [sent]
+
+
+def test_readers_do_not_wait_for_a_writer_that_waits(tmp_path):
+    with closing(SQLiteOnlineStore(tmp_path / "o.db")) as store, closing(SQLiteOnlineStore(tmp_path / "o.db")) as other:
+        store.append_events("shop", [event(1)])
+        with other._transaction("holding the lock"):
+            writer = threading.Thread(target=store.append_events, args=("shop", [event(2)]))
+            writer.start()
+            time.sleep(0.2)
+            for _ in range(100):  # the first of them opens its connection
+                assert store.recent_events("shop", "u", after=0, limit=9) == [event(1)]
+            assert writer.is_alive()
+        writer.join()
+        assert store.recent_events("shop", "u", after=0, limit=9) == [event(1), event(2)]
+
+
+def test_connections_that_create_the_database_at_once_all_succeed(tmp_path):
+    for n in range(40):
+        with closing(SQLiteOnlineStore(tmp_path / f"{n}.db")) as store, ThreadPoolExecutor(2) as pool:
+            together = pool.submit(store.append_events, "shop", [event(1)]), pool.submit(store.check)
+            assert [one.result() for one in together] == [1, None]
+
+
+def test_any_changed_byte_of_a_state_is_noticed():
+    packed = state(1.0, 2.0, items=[3, 1], weights=[1, 2]).to_bytes()
+    for place in range(len(packed)):
+        with pytest.raises(ArtifactError):
+            UserState.from_bytes(packed[:place] + bytes([packed[place] ^ 1]) + packed[place + 1 :])
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b + b"x", lambda b: b"XXXX" + b[4:], lambda b: b""])

@@ -13,7 +13,7 @@ from recsys.data.interactions import Interactions
 from recsys.data.sources.chunk import Chunk, Conversion
 from recsys.data.sources.delimited import open_delimited
 from recsys.data.sources.inference import infer_delimiter, infer_format
-from recsys.data.sources.layout import resolve_layout
+from recsys.data.sources.layout import Layout, resolve_layout
 from recsys.data.sources.lines import Progress, StrPath
 from recsys.data.sources.lists import list_chunks
 from recsys.data.sources.movielens import find_ratings, movielens_spec
@@ -104,11 +104,9 @@ def read_events(
         At the first table, if the file cannot be read at all. Later, if it turns out to be damaged (a truncated
         gzip, say): whoever stores the tables must discard them then.
     """
-    kind = spec.format or infer_format(path)
-    if kind == "movielens":
-        path = find_ratings(path)
-        spec, kind = movielens_spec(path, spec), "csv"
-    conversion, chunks = _open(path, kind, spec, rejected, progress)
+    path, kind, spec = _resolved(path, spec)
+    layout, unit, chunks = _open(path, kind, spec, rejected, progress)
+    conversion = Conversion(path, layout.names, unit)
     waiting: list[pa.Table] = []
     for chunk in chunks:
         waiting.append(conversion.table(chunk, rejected))
@@ -120,15 +118,39 @@ def read_events(
         yield rest.combine_chunks()
 
 
+def columns_of(path: StrPath, spec: ReadSpec) -> tuple[dict[str, str], list[str]]:
+    """Tell what the columns of a file are read as, from its first lines; see `read_events`.
+
+    Returns
+    -------
+    used : dict of str to str
+        Our field names to those of the file.
+    unused : list of str
+        The columns that are not read.
+    """
+    path, kind, spec = _resolved(path, spec)
+    layout, _, _ = _open(path, kind, spec, Rejected("skip"), None)
+    named = layout.has_header or not layout.positions
+    used = layout.names if named else {field: f"column {k}" for field, k in layout.positions.items()}
+    return dict(used), list(layout.unused)
+
+
+def _resolved(path: StrPath, spec: ReadSpec) -> tuple[StrPath, str, ReadSpec]:
+    kind = spec.format or infer_format(path)
+    if kind != "movielens":
+        return path, kind, spec
+    path = find_ratings(path)
+    return path, "csv", movielens_spec(path, spec)
+
+
 def _open(
     path: StrPath, kind: str, spec: ReadSpec, rejected: Rejected, progress: Progress | None
-) -> tuple[Conversion, Iterator[Chunk]]:
+) -> tuple[Layout, str, Iterator[Chunk]]:
     if kind == "lists":
-        return Conversion(path, {}, "s"), list_chunks(path, rejected, progress)
+        return Layout({}, {}, 0, has_header=False), "s", list_chunks(path, rejected, progress)
     if kind == "parquet":
-        layout, unit, chunks = open_parquet(path, spec, progress)
-        return Conversion(path, layout.names, unit), chunks
+        return open_parquet(path, spec, progress)
     spec = replace(spec, delimiter=spec.delimiter or infer_delimiter(path))
     delimiter = spec.delimiter or ","
     layout, chunks = open_delimited(path, delimiter, lambda row: resolve_layout(row, spec, path), rejected, progress)
-    return Conversion(path, layout.names, spec.timestamp_unit), chunks
+    return layout, spec.timestamp_unit, chunks

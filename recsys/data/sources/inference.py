@@ -35,7 +35,8 @@ def infer_format(path: StrPath) -> str:
         raise DataError(
             f"cannot tell its format; line 1 reads {lines[0][:60]!r}",
             path=path,
-            remedy="Pass format='lists' for 'user item item ...' a line, or format='csv' with delimiter=' '",
+            remedy="Pass --format lists or format='lists' for 'user item item ...' a line; "
+            "for csv also --delimiter ' ' or delimiter=' '",
         )
     return "lists"
 
@@ -56,7 +57,7 @@ def infer_delimiter(path: StrPath) -> str:
         raise DataError(
             f"found no delimiter in line 1, which reads {line[:60]!r}",
             path=path,
-            remedy="Pass delimiter=, or format='lists' for 'user item item ...' a line",
+            remedy="Pass --delimiter or delimiter=; for 'user item item ...' a line --format lists or format='lists'",
         )
     return best
 

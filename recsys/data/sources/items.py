@@ -96,7 +96,7 @@ def _layout(row: Sequence[str], id_column: str | None, path: StrPath) -> Layout:
             f"{'found no' if not found else 'more than one column could be the'} item column; "
             f"the columns are {', '.join(repr(name[:40]) for name in names[:20])}",
             path=path,
-            remedy="Pass id_column=; the first line must name the columns",
+            remedy="Call it item_id, or pass id_column=; the first line must name the columns",
         )
     order = [found[0], *(k for k in range(len(names)) if k != found[0])]
     return Layout({names[k]: k for k in order}, {name: name for name in names}, len(names), has_header=True)

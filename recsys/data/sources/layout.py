@@ -23,7 +23,13 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "event": ("event", "eventtype"),
     "event_id": ("eventid",),
 }
+# Taken where there is no better name and only one of these.
+WEAK_SYNONYMS: dict[str, tuple[str, ...]] = {
+    "weight": ("stars", "score"),
+    "timestamp": ("date", "datetime", "createdat"),
+}
 _FIELD_OF = {name: field for field, names in SYNONYMS.items() for name in names}
+_WEAK_FIELD_OF = {name: field for field, names in WEAK_SYNONYMS.items() for name in names}
 BY_POSITION = ("user", "item", "weight", "timestamp")
 
 
@@ -41,17 +47,24 @@ class Layout:
         Columns of a row.
     has_header : bool
         Whether the row it was read from is a header.
+    unused : tuple of str
+        What the file calls the columns that are not read.
     """
 
     positions: Mapping[str, int]
     names: Mapping[str, str]
     width: int
     has_header: bool
+    unused: tuple[str, ...] = ()
 
 
 def recognise(name: str) -> str | None:
     """Our name of a column, None if it is not known."""
-    return _FIELD_OF.get(re.sub(r"[\s_-]", "", name).casefold())
+    return _FIELD_OF.get(_plain(name))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name).casefold()
 
 
 def resolve_layout(first_row: Sequence[str], spec: ReadSpec, path: str | os.PathLike[str]) -> Layout:
@@ -72,7 +85,8 @@ def resolve_layout(first_row: Sequence[str], spec: ReadSpec, path: str | os.Path
         if position >= len(cells):
             raise DataError(f"there is no column {position}, the first row has {len(cells)}", path=path, field=field)
     names = {field: cells[position] if has_header else field for field, position in positions.items()}
-    return Layout(positions, names, len(cells), has_header)
+    unused = tuple(cells[k] if has_header else f"column {k}" for k in range(len(cells)) if k not in positions.values())
+    return Layout(positions, names, len(cells), has_header, unused)
 
 
 def _is_header(cells: Sequence[str], spec: ReadSpec, path: str | os.PathLike[str]) -> bool:
@@ -90,7 +104,7 @@ def _is_header(cells: Sequence[str], spec: ReadSpec, path: str | os.PathLike[str
     if is_data and not known:
         return False
     reason = "the first line is neither a header with known names nor plainly data"
-    raise _unnamed(cells, path, reason, "; pass header=False if it is data")
+    raise _unnamed(cells, path, reason, "; pass --no-header or header=False if it is data")
 
 
 def _by_name(cells: Sequence[str], spec: ReadSpec, path: str | os.PathLike[str]) -> dict[str, int]:
@@ -110,17 +124,19 @@ def _by_name(cells: Sequence[str], spec: ReadSpec, path: str | os.PathLike[str])
         elif field not in given:
             free = [k for k, cell in enumerate(cells) if k not in taken and cell not in taken]
             found = [k for k in free if recognise(cells[k]) == field]
-            if found:
-                positions[field] = _only(found, cells, field, path)
+            weak = [k for k in free if _WEAK_FIELD_OF.get(_plain(cells[k])) == field]
+            if found or len(weak) == 1:
+                positions[field] = _only(found or weak, cells, field, path)
     return positions
 
 
 def _only(found: Sequence[int], cells: Sequence[str], field: str, path: str | os.PathLike[str]) -> int:
     if len(found) > 1:
+        flag = "" if field == "event_id" else f"--{field}-column {found[0]} or "
         raise DataError(
             f"the columns {' and '.join(repr(cells[k]) for k in found)} could both be the {field}",
             path=path,
-            remedy=f'Say which by its position: columns={{"{field}": {found[0]}}}',
+            remedy=f'Say which by its position: {flag}columns={{"{field}": {found[0]}}}',
         )
     return found[0]
 

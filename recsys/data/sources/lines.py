@@ -18,7 +18,7 @@ _BLOCK_BYTES = 1 << 20
 _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
 _FOREIGN = {
-    b"PAR1": ("is a Parquet file", "Pass format='parquet'"),
+    b"PAR1": ("is a Parquet file", "Pass --format parquet or format='parquet'"),
     b"PK\x03\x04": ("is a zip archive or a spreadsheet", "Unpack it, or export it as csv"),
     b"BZh": ("is compressed with bzip2", "Unpack it, or compress it with gzip"),
     b"\xfd7zXZ\0": ("is compressed with xz", "Unpack it, or compress it with gzip"),

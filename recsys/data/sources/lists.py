@@ -38,5 +38,6 @@ def list_chunks(path: StrPath, rejected: Rejected, progress: Progress | None = N
         raise DataError(
             "no line names an item",
             path=path,
-            remedy="Lines of format 'lists' read 'user item item ...'; pass format='csv' for other separators",
+            remedy="Lines of format 'lists' read 'user item item ...'; pass --format csv or format='csv' for other "
+            "separators",
         )

@@ -57,7 +57,9 @@ def parquet_schema(path: StrPath) -> pa.Schema:
     if not magic:
         raise DataError("is empty", path=path)
     if magic != b"PAR1":
-        raise DataError("is not a Parquet file", path=path, remedy="Pass the format it has, such as format='csv'")
+        raise DataError(
+            "is not a Parquet file", path=path, remedy="Pass the format it has, such as --format csv or format='csv'"
+        )
     with undamaged(path), pq.ParquetFile(path) as file:
         if not file.metadata.num_rows:
             raise DataError("has columns but no rows", path=path)

@@ -20,6 +20,10 @@ _NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}
+_TIMES = (
+    "Write 1260759144 or 2009-12-14T02:52:24Z, or leave the column unread: --timestamp-column '' or "
+    "columns={'timestamp': None}"
+)
 _END_US = (datetime(2101, 1, 1, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 _PLAUSIBLE_US = (datetime(1990, 1, 1, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 # Half way from the largest float32 to the power of two above it: from here on rounding gives infinity.
@@ -165,15 +169,15 @@ def _parse_iso(text: str) -> int:
         return (aware - _EPOCH) // timedelta(microseconds=1)
     except (ValueError, OverflowError):
         reason = f"{_shown(text)} is neither a number nor an ISO 8601 time"
-        raise BadValue(reason, "Write 1260759144 or 2009-12-14T02:52:24Z") from None
+        raise BadValue(reason, _TIMES) from None
 
 
 def _out_of_range(value: object, moment: int, unit: str) -> BadValue:
     number = moment // _MICROSECONDS[unit]
     guesses = (
-        ("milliseconds", number * 1000, "Pass timestamp_unit='ms'"),
-        ("microseconds", number, "Pass timestamp_unit='us'"),
-        ("nanoseconds", number // 1000, "Divide by 1000 and pass timestamp_unit='us'"),
+        ("milliseconds", number * 1000, "Pass --timestamp-unit ms or timestamp_unit='ms'"),
+        ("microseconds", number, "Pass --timestamp-unit us or timestamp_unit='us'"),
+        ("nanoseconds", number // 1000, "Divide by 1000 and pass --timestamp-unit us or timestamp_unit='us'"),
     )
     for name, guess, remedy in guesses:
         if _PLAUSIBLE_US <= guess < _END_US and not (isinstance(value, str) and not is_number(value)):

@@ -44,15 +44,30 @@ inline vec dot_group(const float *const (&y)[group], const float *p, int64_t wid
     return reduce(acc);
 }
 
+// Fetches the next row's factors while this row is worked on, a few with every group, so that the fetches never queue.
+struct Ahead {
+    const float *factors;
+    const int32_t *columns;
+    int64_t left, each, width;
+
+    void fetch() {
+        for (int64_t i = 0; i < each && left > 0; ++i, --left, ++columns) {
+            const float *y = factors + *columns * width;
+            for (int64_t k = 0; k < width; k += 16) __builtin_prefetch(y + k, 0, 2);
+        }
+    }
+};
+
 // Calls with(y, c, present) for each group of the row's columns; the last one is filled up with the first column at
 // weight 0.
 template <class With>
-inline void over_groups(const AlsRows &rows, const Row &row, With with) {
+inline void over_groups(const AlsRows &rows, const Row &row, Ahead &ahead, With with) {
     const float *y[group];
     const vec ones = vec{} + 1.0f, equal = vec{} + rows.weight;
     int64_t at = 0;
     for (; at + group <= row.count; at += group) {
         for (int i = 0; i < group; ++i) y[i] = rows.factors + row.columns[at + i] * rows.width;
+        ahead.fetch();
         with(y, row.weights ? load(row.weights + at) : equal, ones);
     }
     if (at == row.count) return;
@@ -62,19 +77,12 @@ inline void over_groups(const AlsRows &rows, const Row &row, With with) {
         y[i] = rows.factors + row.columns[there ? at + i : 0] * rows.width;
         if (there) c[i] = row.weights ? row.weights[at + i] : rows.weight, present[i] = 1.0f;
     }
+    ahead.fetch();
     with(y, load(c), load(present));
 }
 
-inline void prefetch(const AlsRows &rows, const Row &row) {
-    const int64_t count = row.count < 64 ? row.count : 64;
-    for (int64_t i = 0; i < count; ++i) {
-        const float *y = rows.factors + row.columns[i] * rows.width;
-        for (int64_t k = 0; k < rows.width; k += 16) __builtin_prefetch(y + k);
-    }
-}
-
 // r = b - A x and f(x), in one pass.
-double residual(const AlsRows &rows, const Row &row, const float *diagonal, const float *x, float *r) {
+double residual(const AlsRows &rows, const Row &row, Ahead &ahead, const float *diagonal, const float *x, float *r) {
     double loss = 0;
     vec quadratic = {};
     for (int64_t k = 0; k < rows.width; k += lanes) {
@@ -82,7 +90,7 @@ double residual(const AlsRows &rows, const Row &row, const float *diagonal, cons
         quadratic += dx * load(x + k);
         store(r + k, -dx);
     }
-    over_groups(rows, row, [&](const float *const(&y)[group], vec c, vec present) {
+    over_groups(rows, row, ahead, [&](const float *const(&y)[group], vec c, vec present) {
         const vec s = dot_group(y, x, rows.width), miss = 1.0f - s;
         loss += sum(c * miss * miss + present * (rows.shift * (miss - s)));
         axpy_group(y, c * miss + present * rows.shift, r, rows.width);
@@ -90,7 +98,7 @@ double residual(const AlsRows &rows, const Row &row, const float *diagonal, cons
     return loss + sum(quadratic);
 }
 
-void solve_row(const AlsRows &rows, const Row &row, float penalty, float *x, double *loss, float *scratch) {
+void solve_row(const AlsRows &rows, const Row &row, Ahead ahead, float penalty, float *x, double *loss, float *scratch) {
     const int64_t width = rows.width;
     float *diagonal = scratch, *inverse = diagonal + width, *r = inverse + width, *p = r + width, *q = p + width, *moved = q + width;
     for (int64_t k = 0; k < width; k += lanes) {
@@ -98,7 +106,7 @@ void solve_row(const AlsRows &rows, const Row &row, float penalty, float *x, dou
         store(diagonal + k, on_diagonal);
         store(inverse + k, 1.0f / on_diagonal);
     }
-    double value = residual(rows, row, diagonal, x, r);
+    double value = residual(rows, row, ahead, diagonal, x, r);
     vec rz_lanes = {};
     for (int64_t k = 0; k < width; k += lanes) {
         vec z = load(r + k) * load(inverse + k);
@@ -111,7 +119,7 @@ void solve_row(const AlsRows &rows, const Row &row, float penalty, float *x, dou
     for (int64_t step = 0; step < rows.steps && rz > 0; ++step) {
         vec pq_lanes = {};
         for (int64_t k = 0; k < width; k += lanes) store(q + k, load(diagonal + k) * load(p + k));
-        over_groups(rows, row, [&](const float *const(&y)[group], vec c, vec) {
+        over_groups(rows, row, ahead, [&](const float *const(&y)[group], vec c, vec) {
             axpy_group(y, c * dot_group(y, p, width), q, width);
         });
         for (int64_t k = 0; k < width; k += lanes) pq_lanes += load(p + k) * load(q + k);
@@ -201,9 +209,14 @@ void als_block(const AlsRows &rows, int64_t begin, int64_t end, float *scratch) 
         const int64_t u = rows.order[at];
         const Row row = row_of(rows, u);
         float *x = rows.x + u * rows.width;
-        if (at + 1 < end) prefetch(rows, row_of(rows, rows.order[at + 1]));
         if (row.count) {
-            solve_row(rows, row, rows.penalty[u], x, rows.loss + u, scratch);
+            Ahead ahead = {rows.factors, nullptr, 0, 0, rows.width};
+            if (at + 1 < end) {
+                const Row next = row_of(rows, rows.order[at + 1]);
+                const int64_t groups = (row.count + group - 1) / group * (rows.steps + 1);
+                ahead = {rows.factors, next.columns, next.count, (next.count + groups - 1) / groups, rows.width};
+            }
+            solve_row(rows, row, ahead, rows.penalty[u], x, rows.loss + u, scratch);
         } else {
             std::memset(x, 0, static_cast<size_t>(rows.width) * sizeof(float));
             rows.loss[u] = 0;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 from recsys.errors import ArtifactError
 from recsys.events import InteractionEvent
 
-_HEADER = struct.Struct("<4sII")
-_MAGIC = b"RUS1"
+_HEADER = struct.Struct("<4sI")
+_SIZES = struct.Struct("<II")
+_MAGIC = b"RUS2"
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,22 +37,28 @@ class UserState:
     weights: NDArray[np.float32]
 
     def to_bytes(self) -> bytes:
-        """Packed little-endian form."""
-        header = _HEADER.pack(_MAGIC, len(self.vector), len(self.items))
+        """Packed little-endian form, with a CRC-32."""
         arrays = (self.vector.astype("<f4"), self.items.astype("<i4"), self.weights.astype("<f4"))
-        return header + b"".join(one.tobytes() for one in arrays)
+        body = _SIZES.pack(len(self.vector), len(self.items)) + b"".join(one.tobytes() for one in arrays)
+        return _HEADER.pack(_MAGIC, zlib.crc32(body)) + body
 
     @classmethod
     def from_bytes(cls, data: bytes) -> UserState:
         """Unpack; `ArtifactError` if the bytes are not a user state."""
-        if len(data) < _HEADER.size:
+        start = _HEADER.size + _SIZES.size
+        if len(data) < start:
             raise ArtifactError("a stored user state is truncated")
-        magic, width, n_items = _HEADER.unpack_from(data)
-        if magic != _MAGIC or len(data) != _HEADER.size + 4 * (width + 2 * n_items):
+        magic, checksum = _HEADER.unpack_from(data)
+        width, n_items = _SIZES.unpack_from(data, _HEADER.size)
+        if (
+            magic != _MAGIC
+            or len(data) != start + 4 * (width + 2 * n_items)
+            or checksum != zlib.crc32(memoryview(data)[_HEADER.size :])
+        ):
             raise ArtifactError("a stored user state is damaged")
-        vector = np.frombuffer(data, "<f4", width, _HEADER.size)
-        items = np.frombuffer(data, "<i4", n_items, _HEADER.size + 4 * width)
-        return cls(vector, items, np.frombuffer(data, "<f4", n_items, _HEADER.size + 4 * (width + n_items)))
+        vector = np.frombuffer(data, "<f4", width, start)
+        items = np.frombuffer(data, "<i4", n_items, start + 4 * width)
+        return cls(vector, items, np.frombuffer(data, "<f4", n_items, start + 4 * (width + n_items)))
 
 
 @dataclass(frozen=True)
@@ -79,8 +87,14 @@ class OnlineStore(Protocol):
     def recent_events(self, namespace: str, user: str, *, after: int, limit: int) -> list[InteractionEvent]:
         """Return a user's newest events beyond a position, at most `limit`, oldest first by arrival."""
 
+    def recent_items(self, namespace: str, user: str, *, after: int) -> list[str]:
+        """Return the distinct items of all events of a user beyond a position, in no particular order."""
+
     def events_after(self, namespace: str, position: int, *, limit: int) -> list[StoredEvent]:
         """Return events of all users beyond a position in order of arrival."""
+
+    def last_position(self, namespace: str) -> int:
+        """Return a position no event of the namespace is beyond, 0 in a new store; removing events never lowers it."""
 
     def put_items(self, namespace: str, items: Mapping[str, Mapping[str, Any]]) -> None:
         """Store or replace item metadata, all or none."""

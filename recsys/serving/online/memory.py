@@ -50,12 +50,20 @@ class MemoryOnlineStore:
 
     def recent_events(self, namespace: str, user: str, *, after: int, limit: int) -> list[InteractionEvent]:
         """See `OnlineStore.recent_events`."""
-        return [one for one in self._events.get(namespace, [])[after:] if one.user == user][-limit:]
+        return [one for one in self._events.get(namespace, [])[after:] if one.user == user][-limit:] if limit else []
+
+    def recent_items(self, namespace: str, user: str, *, after: int) -> list[str]:
+        """See `OnlineStore.recent_items`."""
+        return list({one.item for one in self._events.get(namespace, [])[after:] if one.user == user})
 
     def events_after(self, namespace: str, position: int, *, limit: int) -> list[StoredEvent]:
         """See `OnlineStore.events_after`."""
         events = self._events.get(namespace, [])[position : position + limit]
         return [StoredEvent(at, one) for at, one in enumerate(events, position + 1)]
+
+    def last_position(self, namespace: str) -> int:
+        """See `OnlineStore.last_position`."""
+        return len(self._events.get(namespace, []))
 
     def put_items(self, namespace: str, items: Mapping[str, Mapping[str, Any]]) -> None:
         """See `OnlineStore.put_items`."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,7 +34,10 @@ _ROWS_A_TRANSACTION = 10_000
 
 
 class SQLiteOnlineStore:
-    """See `OnlineStore`. Readers never wait for writers (WAL); what is acknowledged is on disk (synchronous FULL).
+    """See `OnlineStore`. What is acknowledged is on disk (synchronous FULL).
+
+    Reads have a connection of their own, so that with SQLite's WAL none waits for a write, be it of this process or of
+    another; the threads of a process take turns at it.
 
     Parameters
     ----------
@@ -42,8 +47,8 @@ class SQLiteOnlineStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = threading.RLock()
-        self._open: sqlite3.Connection | None = None
+        self._reads = _Connection(path)
+        self._writes = _Connection(path)
 
     def put_users(self, namespace: str, version: str, states: Iterable[tuple[str, UserState]]) -> None:
         """See `OnlineStore.put_users`."""
@@ -54,7 +59,7 @@ class SQLiteOnlineStore:
 
     def user_state(self, namespace: str, version: str, user: str) -> UserState | None:
         """See `OnlineStore.user_state`."""
-        with self._connected("reading a user state") as db:
+        with self._reads.held("reading a user state") as db:
             row = db.execute(
                 "SELECT state FROM users WHERE namespace = ? AND version = ? AND user = ?", (namespace, version, user)
             ).fetchone()
@@ -75,7 +80,7 @@ class SQLiteOnlineStore:
 
     def recent_events(self, namespace: str, user: str, *, after: int, limit: int) -> list[InteractionEvent]:
         """See `OnlineStore.recent_events`."""
-        with self._connected("reading events") as db:
+        with self._reads.held("reading events") as db:
             rows = db.execute(
                 f"SELECT {_EVENT} FROM events WHERE namespace = ? AND user = ? AND position > ?"
                 " ORDER BY position DESC LIMIT ?",
@@ -83,14 +88,29 @@ class SQLiteOnlineStore:
             ).fetchall()
         return [InteractionEvent(*row) for row in reversed(rows)]
 
+    def recent_items(self, namespace: str, user: str, *, after: int) -> list[str]:
+        """See `OnlineStore.recent_items`."""
+        with self._reads.held("reading events") as db:
+            rows = db.execute(
+                "SELECT DISTINCT item FROM events WHERE namespace = ? AND user = ? AND position > ?",
+                (namespace, user, after),
+            ).fetchall()
+        return [item for (item,) in rows]
+
     def events_after(self, namespace: str, position: int, *, limit: int) -> list[StoredEvent]:
         """See `OnlineStore.events_after`."""
-        with self._connected("reading events") as db:
+        with self._reads.held("reading events") as db:
             rows = db.execute(
                 f"SELECT position, {_EVENT} FROM events WHERE namespace = ? AND position > ? ORDER BY position LIMIT ?",
                 (namespace, position, limit),
             ).fetchall()
         return [StoredEvent(at, InteractionEvent(*row)) for at, *row in rows]
+
+    def last_position(self, namespace: str) -> int:
+        """See `OnlineStore.last_position`; positions are shared by all namespaces."""
+        with self._reads.held("reading events") as db:
+            row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
+        return 0 if row is None else int(row[0])
 
     def put_items(self, namespace: str, items: Mapping[str, Mapping[str, Any]]) -> None:
         """See `OnlineStore.put_items`."""
@@ -101,7 +121,7 @@ class SQLiteOnlineStore:
     def item_metadata(self, namespace: str, items: Sequence[str]) -> dict[str, dict[str, Any]]:
         """See `OnlineStore.item_metadata`."""
         found: dict[str, dict[str, Any]] = {}
-        with self._connected("reading items") as db:
+        with self._reads.held("reading items") as db:
             for item in items:
                 row = db.execute(
                     "SELECT metadata FROM items WHERE namespace = ? AND item = ?", (namespace, item)
@@ -112,24 +132,31 @@ class SQLiteOnlineStore:
 
     def check(self) -> None:
         """See `OnlineStore.check`."""
-        with self._connected("reading the online store") as db:
+        with self._reads.held("reading the online store") as db:
             db.execute("SELECT 1 FROM users LIMIT 1").fetchone()
 
     def close(self) -> None:
         """See `OnlineStore.close`."""
-        with self._lock:
-            if self._open is not None:
-                self._open.close()
-                self._open = None
+        self._reads.close()
+        self._writes.close()
 
     @contextmanager
     def _transaction(self, what: str) -> Iterator[sqlite3.Connection]:
-        with self._connected(what) as db, db:
+        with self._writes.held(what) as db, db:
             db.execute("BEGIN IMMEDIATE")
             yield db
 
+
+class _Connection:
+    """One connection to the file, opened when it is first needed and held by one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.RLock()
+        self._open: sqlite3.Connection | None = None
+
     @contextmanager
-    def _connected(self, what: str) -> Iterator[sqlite3.Connection]:
+    def held(self, what: str) -> Iterator[sqlite3.Connection]:
         """Hold the connection; whatever SQLite refuses becomes a `StorageError`."""
         with self._lock:
             try:
@@ -137,17 +164,37 @@ class SQLiteOnlineStore:
                     self._open = self._connect()
                 yield self._open
             except sqlite3.Error as error:
-                raise StorageError(f"{what} in {self.path} failed: {error}") from error
+                raise StorageError(f"{what} in {self._path} failed: {error}") from error
+
+    def close(self) -> None:
+        """Give the connection back; the next call opens it again."""
+        with self._lock:
+            if self._open is not None:
+                self._open.close()
+                self._open = None
 
     def _connect(self) -> sqlite3.Connection:
-        with storing(f"creating {self.path.parent}"):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        db = sqlite3.connect(self.path, timeout=10, isolation_level=None, check_same_thread=False)
+        with storing(f"creating {self._path.parent}"):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        db = sqlite3.connect(self._path, timeout=10, isolation_level=None, check_same_thread=False)
         try:
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = FULL")
-            db.executescript(_SCHEMA)
-        except sqlite3.Error:
+            with _alone_in(self._path.parent):
+                db.execute("PRAGMA journal_mode = WAL")
+                db.execute("PRAGMA synchronous = FULL")
+                db.executescript(_SCHEMA)
+        except (sqlite3.Error, StorageError):
             db.close()
             raise
         return db
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Open databases one after the other: of two connections that switch a new file to WAL, SQLite refuses one."""
+    with storing(f"opening {folder}"):
+        handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -75,10 +75,15 @@ def test_settings_of_a_function_are_checked_against_it():
     ],
 )
 def test_set_flags_take_toml_values_or_bare_text(text, parsed):
-    assert parse_setting(text)[1] == parsed
+    assert parse_setting("--set", text)[1] == parsed
 
 
 @pytest.mark.parametrize("text", ["factors", "=3", "a b=3"])
 def test_set_flags_that_are_none_are_refused(text):
-    with pytest.raises(ConfigError, match="name=value"):
-        parse_setting(text)
+    with pytest.raises(ConfigError, match="--clean takes name=value"):
+        parse_setting("--clean", text)
+
+
+def test_an_empty_column_is_left_unread():
+    columns = load(None, {"ingest": {"columns": {"user": 0, "timestamp": ""}}}).ingest.spec().columns
+    assert columns == {"user": 0, "timestamp": None}

@@ -70,6 +70,17 @@ def test_the_model_in_service_sets_the_bar(reached, passes):
                 gate(one, now, CONFIG, METRIC)
 
 
+def test_means_are_taken_over_the_users_both_results_have():
+    # The candidate knows ten more users, who are hard: judged on them too, it would look worse than it is.
+    wider = result(0.2, users=60)
+    wider.values[METRIC][50:] = 0.0
+    assert wider.mean(METRIC) < 0.18
+    words = gate(judgement(wider, **{IN_SERVICE: result(0.2, users=50)}), current(), CONFIG, METRIC)
+    assert words == "ndcg@20 0.2000; the model in service reached 0.2000 on the same test events of 50 users"
+    strangers = replace(result(0.2), users=tuple(f"v{n}" for n in range(50)))
+    assert "no test user is known to" in gate(judgement(wider, **{IN_SERVICE: strangers}), current(), CONFIG, METRIC)
+
+
 def test_figures_of_another_protocol_are_not_compared():
     words = gate(judgement(result(0.01)), current("leave-last 1", **{"ndcg@20": 0.9}), CONFIG, METRIC)
     assert "never judged by time 0.2" in words

@@ -1,14 +1,23 @@
 """The event log and what fills it: files once and whole, online events once and in order."""
 
+import os
+import threading
+
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batch_jobs.config import IngestConfig
+from batch_jobs.config import IngestConfig, JobConfig
 from batch_jobs.console import Screen
 from batch_jobs.ingest import ingest
 from batch_jobs.stores import Stores
+from batch_jobs.train import read_log, train
+from recsys.artifacts import describe
+from recsys.artifacts.store import make_folder
 from recsys.data import to_interactions
-from recsys.errors import DataError, InsufficientDataError
+from recsys.data.events_table import EVENT_SCHEMA
+from recsys.errors import DataError, InsufficientDataError, StorageError
 from recsys.events import InteractionEvent
 
 QUIET = Screen(as_json=True)
@@ -35,7 +44,7 @@ def write(tmp_path, name, text):
 
 
 def logged(stores, namespace="shop"):
-    interactions = to_interactions(stores.events.read(namespace))
+    interactions = to_interactions(stores.events.read(namespace).events)
     users, items = interactions.users.ids(interactions.user), interactions.items.ids(interactions.item)
     return list(zip(users, items, interactions.weight.tolist(), interactions.timestamp.tolist(), strict=True))
 
@@ -105,6 +114,141 @@ def test_a_crash_between_reading_and_writing_repeats_nothing(stores):
     stores.events.append_online(*table)
     assert take(stores)["events_from_api"] == 0
     assert len(logged(stores)) == 3
+
+
+def rows_in_files(stores):
+    return sum(pq.read_metadata(path).num_rows for path in stores.events.root.rglob("*.parquet"))
+
+
+def meanwhile(work):
+    """Start `work` beside this thread and give it the time to finish, unless it has to wait for us."""
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(0.5)
+    return thread
+
+
+def test_two_ingests_at_once_count_no_online_event_twice(stores, monkeypatch):
+    stores.online.append_events("shop", [event(n) for n in range(3)])
+    original, others = stores.online.events_after, []
+
+    def slowly(*where, **limit):
+        found = original(*where, **limit)
+        if not others:
+            stores.online.append_events("shop", [event(3)])
+            others.append(None)  # the ingest beside us comes through here too
+            others.append(meanwhile(lambda: take(stores)))
+        return found
+
+    monkeypatch.setattr(stores.online, "events_after", slowly)
+    take(stores)
+    others[1].join()
+    assert rows_in_files(stores) == 4
+    assert len(logged(stores)) == 4
+
+
+def test_two_ingests_of_one_file_at_once_take_it_in_once(stores, tmp_path):
+    source, added, others = write(tmp_path, "a.csv", CSV), [], []
+    table = pa.Table.from_pylist([{"user_id": "u", "item_id": "i", "event": "view", "value": 1}], EVENT_SCHEMA)
+
+    def slowly():
+        others.append(meanwhile(lambda: added.append(stores.events.append_file("shop", source, [table]))))
+        yield table
+
+    added.append(stores.events.append_file("shop", source, slowly()))
+    others[0].join()
+    assert added == [1, None]
+
+
+def test_reading_takes_events_and_position_from_one_listing(stores, monkeypatch):
+    stores.online.append_events("shop", [event(0)])
+    take(stores)
+    listings, original = [], stores.events._files
+    monkeypatch.setattr(stores.events, "_files", lambda namespace: listings.append(namespace) or original(namespace))
+    assert read_log(stores, "shop", QUIET).events_through == stores.online.last_position("shop")
+    assert listings == ["shop"]
+
+
+def test_a_lost_online_store_is_noticed_and_the_remedy_loses_nothing(stores):
+    stores.online.append_events("shop", [event(n) for n in range(3)])
+    take(stores)
+    stores.online.close()
+    for path in stores.online.path.parent.glob(stores.online.path.name + "*"):
+        path.unlink()
+    stores.online.append_events("shop", [event(7)])
+    with pytest.raises(StorageError, match=r"up to position 3, but the online store ends at 1.*kept-online"):
+        take(stores)
+    for path in stores.events.root.rglob("online-*.parquet"):
+        path.rename(path.with_name(f"kept-{path.name}"))
+    assert take(stores)["events_from_api"] == 1
+    assert {item for _, item, *_ in logged(stores)} == {"i0", "i1", "i2", "i7"}
+
+
+def test_every_new_folder_is_made_durable(tmp_path, monkeypatch):
+    synced, original = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle).st_ino) or original(handle))
+    make_folder(tmp_path / "a" / "b" / "c")
+    assert synced == [path.stat().st_ino for path in (tmp_path, tmp_path / "a", tmp_path / "a" / "b")]
+    make_folder(tmp_path / "a" / "b" / "c")
+    assert len(synced) == 3
+
+
+def test_log_artefacts_and_registry_are_durable_from_their_roots_on(stores, tmp_path, monkeypatch):
+    synced, original = set(), os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.add(os.fstat(handle).st_ino) or original(handle))
+    take(stores, write(tmp_path, "a.csv", CSV))
+    manifest = describe("shop", "als", {"x": np.zeros(3, np.float32)}, config={}, data={}, metrics={})
+    stores.artifacts.put(manifest, {"x": np.zeros(3, np.float32)})
+    synced.discard(tmp_path.stat().st_ino)
+    stores.registry.promote(manifest, expected=0)
+    [path] = stores.events.root.rglob("*.parquet")
+    folders = {path.parent, path.parent.parent, stores.events.root, tmp_path}
+    folders |= {root for store in (stores.artifacts, stores.registry) for root in (store.root, store.root / "shop")}
+    assert {folder.name for folder in folders if folder.stat().st_ino not in synced} == set()
+
+
+def test_an_event_id_counts_once_in_a_file_and_across_files(stores, tmp_path):
+    header = "user_id,item_id,rating,timestamp,event_id\n"
+    take(stores, write(tmp_path, "a.csv", header + "anna,tea,1,1,x\nanna,tea,2,2,x\nbo,tea,3,3,\nbo,tea,4,4,\n"))
+    stores.online.append_events("shop", [event(1), event(2, event_id="x")])
+    take(stores, write(tmp_path, "b.csv", header + "cleo,tea,5,5,y\nanna,tea,6,6,x\n"))
+    assert sorted(weight for _, _, weight, _ in logged(stores) if weight != 2.0) == [1.0, 3.0, 4.0, 5.0]
+    assert stores.events.read("shop").repeated == 3
+    screen = Listening()
+    assert len(read_log(stores, "shop", screen).interactions) == 5
+    assert screen.notes == ["event log: 3 events left out, their event_id had come before"]
+
+
+class Listening(Screen):
+    """Remembers what was noted."""
+
+    def __init__(self):
+        super().__init__(as_json=True)
+        self.notes = []
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+def test_an_untimed_file_and_an_event_from_the_api_train_together(stores, tmp_path):
+    rows = "".join(f"u{n},i{(n * k) % 7},1\n" for n in range(20) for k in (1, 2, 3))
+    stores.online.append_events("shop", [event(1, user="u1", item="i1")])
+    take(stores, write(tmp_path, "a.csv", "user_id,item_id,rating\n" + rows))
+    screen = Listening()
+    told = train(stores, JobConfig(namespace="shop", model={"kind": "als", "factors": 4}), screen)
+    assert told["users"] == 20
+    assert screen.notes[0] == "60 of 61 events have no time; the log is treated as without times"
+    assert read_log(stores, "shop", QUIET).interactions.timestamp is None
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(stores, tmp_path):
+    take(stores, write(tmp_path, "a.csv", CSV))
+    [path] = stores.events.root.rglob("*.parquet")
+    draft = path.with_name(".draft-0")
+    draft.write_bytes(b"half")
+    take(stores)
+    assert path.exists()
+    assert not draft.exists()
 
 
 def test_the_log_says_when_it_is_empty_or_damaged(stores, tmp_path):

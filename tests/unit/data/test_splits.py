@@ -84,10 +84,14 @@ def test_all_in_one_second_or_nothing_at_all():
 
 def test_without_times_the_remedy_is_named():
     raw = make([(0, 1), (0, 2)], timed=False)
-    with pytest.raises(DataError, match="given_split"):
+    with pytest.raises(DataError, match=r"--timestamp-column .* leave_last"):
         split_by_time(raw, test_fraction=0.5)
-    with pytest.raises(DataError, match="given_split"):
-        leave_last(raw)
+
+
+def test_leave_last_without_times_takes_the_last_to_arrive():
+    split = leave_last(make([(0, 5), (1, 1), (0, 2), (1, 0)], timed=False))
+    assert split.name == "leave-last 1 by position"
+    assert split.test.items.ids(split.test.item) == ["i2", "i3"]
 
 
 def test_leave_last_by_time_then_position():

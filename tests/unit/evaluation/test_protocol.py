@@ -110,6 +110,19 @@ def test_k_beyond_the_catalogue_counts_as_misses():
     assert result.mean("recall@10") == 1
 
 
+def test_lists_are_asked_for_to_the_end_of_the_catalogue_and_no_further():
+    data = Dataset.from_interactions(TRAIN)
+    model, asked = Scored(data, np.zeros((5, 5))), []
+    recommend = model.recommend
+    model.recommend = lambda users, k: asked.append(k) or recommend(users, k)
+    test = pairs("eve tea", "dan tea", "dan milk", "bo milk")
+    whole, far = evaluate(model, test, k=(5,)), evaluate(model, test, k=(2, 10**9))
+    assert asked == [5, 5]
+    for name in ("recall", "hit_rate", "mrr", "map", "ndcg", "coverage", "gini", "novelty", "popularity_lift"):
+        assert far.mean(f"{name}@{10**9}") == whole.mean(f"{name}@5")
+    assert (far.per_user(f"precision@{10**9}") * 10**9).tolist() == (whole.per_user("precision@5") * 5).tolist()
+
+
 def test_asks_in_blocks_and_reports_progress():
     data = Dataset.from_interactions(TRAIN)
     model, seen = Scored(data, np.zeros((5, 5))), []

@@ -100,7 +100,7 @@ def test_ctrl_c_ends_training_within_a_second_and_leaves_no_half_model():
 
 
 def test_negative_weights_are_refused_with_the_remedy():
-    with pytest.raises(DataError, match=r"positive weights.*min_weight"):
+    with pytest.raises(DataError, match=r"no negative weights.*min_weight"):
         ImplicitALS().fit(Dataset.from_interactions(interactions_from_tuples([("u", "i", -1.0)])))
 
 
@@ -122,3 +122,12 @@ def test_rank_above_the_number_of_items_and_a_single_item():
         model = ImplicitALS(factors=32).fit(Dataset.from_interactions(interactions_from_tuples(pairs)))
         assert np.isfinite(model.loss).all()
         assert model.recommend(["u"], k=3, exclude_seen=False).rows[0, 0] >= 0
+
+
+def test_a_weight_of_zero_is_as_good_as_no_event_but_the_item_is_not_offered():
+    pairs = [("u", "i", 1.0), ("v", "j", 2.0), ("v", "i", 1.0)]
+    without = ImplicitALS(factors=4).fit(Dataset.from_interactions(interactions_from_tuples(pairs)))
+    having = ImplicitALS(factors=4).fit(Dataset.from_interactions(interactions_from_tuples([*pairs, ("u", "j", 0.0)])))
+    np.testing.assert_array_equal(without.export().item_vectors, having.export().item_vectors)
+    assert without.recommend(["u"], k=1).lists() != [[]]
+    assert having.recommend(["u"], k=1).lists() == [[]]

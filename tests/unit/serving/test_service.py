@@ -1,5 +1,6 @@
 """The service over real stores: the lists of the model, fold-in, fallbacks, degradation, swaps."""
 
+import shutil
 import threading
 from dataclasses import asdict
 from pathlib import Path
@@ -281,3 +282,87 @@ def test_an_event_of_no_weight_is_seen_but_folds_nothing_in(world, model):
     assert world.service.recommend("shop", "stranger", 5).strategy == "popular"
     world.send("stranger", "i4")
     assert world.service.recommend("shop", "stranger", 5).strategy == "fold_in"
+
+
+def test_every_item_a_user_has_is_left_out_however_many_events_they_sent(world):
+    model = ImplicitALS(factors=4, alpha=2.0, regularization=0.02).fit(shop(n_users=400, n_items=500))
+    world.publish(model)
+    items = model.dataset.items.ids()
+    had = items[:260]
+    world.send("keen", *had)
+    world.send("keen", *[had[-1]] * 200)
+    offered = world.items("keen", 500)
+    assert sorted(offered) == sorted(items[260:])
+
+
+def test_a_registry_made_anew_is_followed(world, model):
+    for number in range(3):
+        old = world.publish(model, events_through=number)
+    assert world.service.popular("shop", 1).model_version == old.version
+    shutil.rmtree(world.registry.root)
+    answer = world.service.popular("shop", 1)
+    assert (answer.model_version, answer.degraded) == (old.version, True)
+    new = world.publish(Popularity().fit(model.dataset))
+    answer = world.service.popular("shop", 1)
+    assert (answer.model_version, answer.degraded) == (new.version, False)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda s: UserState(s.vector[:-1], s.items, s.weights),
+        lambda s: UserState(s.vector * np.float32(np.nan), s.items, s.weights),
+        lambda s: UserState(s.vector, s.items + np.int32(10_000), s.weights),
+        lambda s: UserState(s.vector, -1 - s.items, s.weights),
+    ],
+)
+def test_a_state_that_is_not_of_this_model_costs_the_personal_list_only(world, model, changed):
+    manifest = world.publish(model)
+    state = world.online.user_state("shop", manifest.version, "u4")
+    world.online.put_users("shop", manifest.version, [("u4", changed(state))])
+    for _ in range(2):
+        answer = world.service.recommend("shop", "u4", 5)
+        assert (answer.strategy, answer.degraded, len(answer.items)) == ("popular", True, 5)
+        world.send("u4", "i2")
+
+
+def test_a_history_may_hold_events_the_weight_rule_drops(world, model):
+    """They are left out of lists as all others are, and weigh nothing in the vector."""
+    manifest = world.publish(model)
+    object.__setattr__(world.loader.current("shop"), "weight_rule", WeightRule(duplicates="sum", min_weight=1.0))
+    before = world.service.recommend("shop", "u4", 12)
+    disliked = np.array([model.dataset.items.row(before.items[0].item)], np.int32)
+    state = world.online.user_state("shop", manifest.version, "u4")
+    more = UserState(state.vector, np.append(disliked, state.items), np.append(np.float32(0.5), state.weights))
+    world.online.put_users(
+        "shop",
+        manifest.version,
+        [("u4", more), ("critic", UserState(state.vector * 0, disliked, np.array([0.5], np.float32)))],
+    )
+    assert world.service.recommend("shop", "u4", 11).items == before.items[1:]
+    world.send("u4", before.items[0].item, value=0.5)
+    folded = world.service.recommend("shop", "u4", 11)
+    assert folded.strategy == "fold_in"
+    np.testing.assert_allclose([one.score for one in folded.items], [o.score for o in before.items[1:]], atol=1e-5)
+    critic = world.service.recommend("shop", "critic", 100)
+    assert critic.strategy == "popular"
+    assert before.items[0].item not in [one.item for one in critic.items]
+
+
+def test_events_need_the_pointer_but_no_artefact(world, model):
+    world.publish(model)
+    shutil.rmtree(world.artifacts.root)
+    assert world.send("u4", "i2") == 1
+    with pytest.raises(ArtifactError):
+        world.items("u4")
+
+
+def test_a_first_request_reads_the_pointer_once(world, model, monkeypatch):
+    world.publish(model)
+    read, original = [], world.registry.current
+    monkeypatch.setattr(world.registry, "current", lambda namespace: (read.append(1), original(namespace))[1])
+    service = RecommendationService(ModelLoader(world.artifacts, world.registry, refresh_s=60), world.online)
+    service.record_events("shop", [])
+    service.popular("shop", 5)
+    service.popular("shop", 5)
+    assert len(read) == 1

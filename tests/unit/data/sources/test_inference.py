@@ -39,7 +39,9 @@ def test_a_parquet_file_is_known_under_any_name(tmp_path):
 
 @pytest.mark.parametrize("text", ["196 242 3 881250949\n22 377 1 878887116\n", "1 2 3\n", "abc\ndef\n"])
 def test_what_could_be_either_is_asked_for(tmp_path, text):
-    with pytest.raises(DataError, match=r"cannot tell its format; line 1 reads .* Pass format='lists'"):
+    with pytest.raises(
+        DataError, match=r"cannot tell its format; line 1 reads .* Pass --format lists or format='lists'"
+    ):
         infer_format(put(tmp_path, "events.txt", text))
 
 
@@ -60,7 +62,9 @@ def test_delimiters(tmp_path, name, text, delimiter):
 
 
 def test_no_delimiter_and_no_lines(tmp_path):
-    with pytest.raises(DataError, match=r"found no delimiter in line 1, which reads 'user item'. Pass delimiter="):
+    with pytest.raises(
+        DataError, match=r"found no delimiter in line 1, which reads 'user item'. Pass --delimiter or delimiter="
+    ):
         infer_delimiter(put(tmp_path, "a.csv", "user item\n"))
     with pytest.raises(DataError, match="holds nothing but blank lines"):
         infer_delimiter(put(tmp_path, "a.csv", "\n \n"))

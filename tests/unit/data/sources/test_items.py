@@ -71,7 +71,10 @@ def test_bad_rows_are_rejected_and_the_first_of_equal_ids_stays(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name,title\na,b\n", "found no item column; the columns are 'name', 'title'. Pass id_column="),
+        (
+            "name,title\na,b\n",
+            "found no item column; the columns are 'name', 'title'. Call it item_id, or pass id_column=",
+        ),
         ("item,movie\na,b\n", "more than one column could be the item column"),
         ("item,x,x\na,b,c\n", "two columns are called 'x'. Rename one"),
         ("item,title\n", "has a header but no rows"),

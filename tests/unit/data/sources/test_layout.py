@@ -41,6 +41,10 @@ def test_names_are_recognised(names, field):
         ("user_id,cust,item", ReadSpec(columns={"user": "cust"}), {"user": 1, "item": 2}, True),
         ("uid,cust,item", ReadSpec(columns={"user": 1, "event": "uid"}), {"user": 1, "item": 2, "event": 0}, True),
         (" user , item ", ReadSpec(), {"user": 0, "item": 1}, True),
+        ("user,item,stars,date", ReadSpec(), {"user": 0, "item": 1, "weight": 2, "timestamp": 3}, True),
+        ("user,item,score,rating,date,ts", ReadSpec(), {"user": 0, "item": 1, "weight": 3, "timestamp": 5}, True),
+        ("user,item,date,Created At", ReadSpec(), {"user": 0, "item": 1}, True),
+        ("user,item,date", ReadSpec(columns={"timestamp": None}), {"user": 0, "item": 1}, True),
     ],
 )  # fmt: skip
 def test_columns_are_found(row, spec, positions, has_header):
@@ -52,7 +56,7 @@ def test_columns_are_found(row, spec, positions, has_header):
     ("row", "spec", "message"),
     [
         ("customer_no,product,stars", ReadSpec(), "neither a header with known names nor plainly data"),
-        ("cust,prod", ReadSpec(), "or pass header=False if it is data|; pass header=False if it is data"),
+        ("cust,prod", ReadSpec(), "; pass --no-header or header=False if it is data"),
         ("cust,prod,stars", ReadSpec(header=True), "found no user column; the columns are 'cust', 'prod', 'stars'"),
         ("user,prod", ReadSpec(header=True), "found no item column"),
         (
@@ -61,7 +65,11 @@ def test_columns_are_found(row, spec, positions, has_header):
             "column 'weight': there is no column 'plays'; the columns",
         ),
         ("user,uid,item", ReadSpec(), "the columns 'user' and 'uid' could both be the user"),
-        ("user,item,rating,count", ReadSpec(), "'rating' and 'count' could both be the weight. Say which"),
+        (
+            "user,item,rating,count",
+            ReadSpec(),
+            "'rating' and 'count' could both be the weight. Say which by its position: --weight-column 2 or columns=",
+        ),
         ("1,2", ReadSpec(columns={"user": 0, "item": 5}), "column 'item': there is no column 5, the first row has 2"),
         ("1", ReadSpec(), "found no item column"),
     ],
@@ -69,6 +77,11 @@ def test_columns_are_found(row, spec, positions, has_header):
 def test_columns_are_not_found(row, spec, message):
     with pytest.raises(DataError, match=message):
         resolve_layout(row.split(","), spec, "a.csv")
+
+
+def test_what_is_not_read_is_told():
+    assert resolve_layout(["note", "user", "item", "note"], ReadSpec(), "a.csv").unused == ("note", "note")
+    assert resolve_layout(["1", "2", "3"], ReadSpec(columns={"user": 2, "item": 0}), "a.csv").unused == ("column 1",)
 
 
 def test_the_remedy_shows_both_ways_to_name_columns():

@@ -65,7 +65,7 @@ def test_a_byte_order_mark_is_passed_over(tmp_path):
         (b"", "is empty"),
         (b"\xef\xbb\xbf", "is empty"),
         (gzip.compress(b"", mtime=0), "is empty"),
-        (b"PAR1....", "is a Parquet file. Pass format='parquet'"),
+        (b"PAR1....", "is a Parquet file. Pass --format parquet or format='parquet'"),
         (b"PK\x03\x04....", "is a zip archive or a spreadsheet. Unpack it, or export it as csv"),
         (b"BZh91AY", "is compressed with bzip2. Unpack it"),
         (b"\xfd7zXZ\0", "is compressed with xz"),

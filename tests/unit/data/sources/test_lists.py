@@ -21,7 +21,7 @@ def test_a_user_without_items_holds_no_event_but_a_file_of_them_is_wrong(tmp_pat
     path.write_text("0\n1 2\n")
     assert read(path)[0] == [("1", "2")]
     path.write_text("1,2,3\n4,5,6\n")
-    with pytest.raises(DataError, match=r"no line names an item. .* pass format='csv'"):
+    with pytest.raises(DataError, match=r"no line names an item. .* pass --format csv or format='csv'"):
         read(path)
 
 

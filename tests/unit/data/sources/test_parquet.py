@@ -139,7 +139,9 @@ def test_files_that_are_not_parquet_or_damaged(path):
     with pytest.raises(DataError, match="is empty"):
         read(path)
     path.write_text("user,item\na,b\n")
-    with pytest.raises(DataError, match=r"is not a Parquet file. Pass the format it has, such as format='csv'"):
+    with pytest.raises(
+        DataError, match=r"is not a Parquet file. Pass the format it has, such as --format csv or format='csv'"
+    ):
         read(path)
     write(path, user=[f"u{k}" for k in range(1000)], item=[f"i{k}" for k in range(1000)])
     whole = path.read_bytes()

@@ -112,9 +112,24 @@ def test_blanks_around_a_number_do_not_matter():
 @pytest.mark.parametrize(
     ("value", "unit", "reason", "remedy"),
     [
-        ("1260759144000", "s", "'1260759144000' looks like milliseconds", "Pass timestamp_unit='ms'"),
-        ("1260759144000000", "s", "'1260759144000000' looks like microseconds", "Pass timestamp_unit='us'"),
-        ("1260759144000000", "ms", "'1260759144000000' looks like microseconds", "Pass timestamp_unit='us'"),
+        (
+            "1260759144000",
+            "s",
+            "'1260759144000' looks like milliseconds",
+            "Pass --timestamp-unit ms or timestamp_unit='ms'",
+        ),
+        (
+            "1260759144000000",
+            "s",
+            "'1260759144000000' looks like microseconds",
+            "Pass --timestamp-unit us or timestamp_unit='us'",
+        ),
+        (
+            "1260759144000000",
+            "ms",
+            "'1260759144000000' looks like microseconds",
+            "Pass --timestamp-unit us or timestamp_unit='us'",
+        ),
         (1260759144000000000, "us", "'1260759144000000000' looks like nanoseconds", "Divide by 1000 and"),
         ("-1", "s", "'-1' lies outside the years 1970 to 2100", None),
         ("5000000000", "s", "'5000000000' lies outside the years 1970 to 2100", None),
