@@ -36,7 +36,7 @@ lock:            ## write .requirements.lock anew from pyproject.toml (needs uv)
 	  --upgrade --quiet --output-file .requirements.lock
 
 clean:           ## remove what make made
-	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build recsys/kernels/_kernels*.pyi .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # What a fresh machine may lack is said in one line each, before anything is downloaded.
 $(VENV)/locked: .requirements.lock

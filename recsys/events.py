@@ -26,7 +26,7 @@ class InteractionEvent:
     event : str
         What it was: view, purchase, rating, ...
     value : float
-        Raw weight: 0 or more: 1 for a view, the stars of a rating, the number bought.
+        Raw weight, 0 or more: 1 for a view, the stars of a rating, the number bought.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Compiled kernels, or their numpy twins where the extension is missing; both give the same answers.
+"""Compiled kernels, or their numpy twins where the extension is missing: the same answers up to rounding, slower.
 
 Kernels take contiguous arrays, ints and floats; the caller allocates the outputs.
 """

@@ -14,8 +14,6 @@ namespace recsys {
 namespace RECSYS_ISA {
 namespace {
 
-constexpr int64_t item_block = 256;
-
 // Scores of Q queries (rows of `queries`, padded to `padded`) and 8 / Q items, written to out[q * item_block + i].
 // The tail is a template so that without one the accumulators never leave the registers.
 template <int Q, bool has_tail>

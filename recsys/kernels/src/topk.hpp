@@ -32,9 +32,10 @@ struct Select {
 };
 
 constexpr int64_t query_block = 16;
+constexpr int64_t item_block = 256;
 
-// Bytes of scratch that search_block needs for one thread.
-inline int64_t scratch_floats(int64_t width) { return query_block * (((width + 7) & ~int64_t(7)) + 256); }
+// Floats of scratch that search_block needs for one thread: the queries, padded to vectors, and a block of scores each.
+inline int64_t scratch_floats(int64_t width) { return query_block * (((width + 7) & ~int64_t(7)) + item_block); }
 
 #define RECSYS_DECLARE(isa)                                                               \
     namespace isa {                                                                       \
