@@ -31,10 +31,9 @@ class Logged:
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """A fitted model with the data it came from."""
+    """A fitted model and the cleaning before it."""
 
     model: Recommender
-    raw: Interactions
     cleaned: Cleaned
 
 
@@ -86,7 +85,7 @@ def fit(model: Recommender, raw: Interactions, config: JobConfig, screen: Screen
             )
     with screen.bar(f"training {model.kind}") as step_bar:
         model.fit(Dataset.from_interactions(cleaned.interactions, raw), progress=step_bar)
-    return Fit(model, raw, cleaned)
+    return Fit(model, cleaned)
 
 
 def store(

@@ -27,7 +27,7 @@ def result(ndcg, *, users=50, coverage=0.5):
 
 def judgement(candidate, name="time 0.2", **others):
     raw = interactions_from_tuples([("u", "i", 1.0)])
-    fitted = Fit(Popularity().fit(Dataset.from_interactions(raw)), raw, clean(raw))
+    fitted = Fit(Popularity().fit(Dataset.from_interactions(raw)), clean(raw))
     return Judgement(fitted, Split(raw, raw, name), {"popularity": candidate, **others})
 
 
