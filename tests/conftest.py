@@ -1,9 +1,15 @@
 """Settings every test shares."""
 
 import os
+import signal
 
 # implicit warns when OpenBLAS has threads of its own; it must be told before numpy is first imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# A suite started in the background of a script is told to ignore Ctrl-C, and so would be every process it starts: the
+# tests that send one need it heard.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from hypothesis import settings
 
