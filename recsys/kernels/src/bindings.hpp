@@ -1,0 +1,71 @@
+// What the bindings of every solver share: array types, checks, the chosen instruction set, blocks spread over threads.
+#pragma once
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "als.hpp"
+#include "topk.hpp"
+
+namespace recsys {
+
+namespace nb = nanobind;
+
+template <class T, int N>
+using In = nb::ndarray<const T, nb::ndim<N>, nb::c_contig, nb::device::cpu>;
+template <class T, int N>
+using Out = nb::ndarray<T, nb::ndim<N>, nb::c_contig, nb::device::cpu>;
+template <class T, int N>
+using Maybe = std::optional<In<T, N>>;
+
+// The solvers as compiled for one instruction set.
+struct InstructionSet {
+    const char *name;
+    decltype(&base::search_block) search_block;
+    decltype(&base::select_block) select_block;
+    decltype(&base::als_block) als_block;
+    decltype(&base::als_exact_block) als_exact_block;
+};
+
+extern InstructionSet chosen;  // set once, at import
+
+void bind_topk(nb::module_ &m);
+void bind_als(nb::module_ &m);
+
+inline void require(bool holds, const char *message) {
+    if (!holds) throw nb::value_error(message);
+}
+
+template <class Array>
+auto pointer(const std::optional<Array> &array) -> decltype(array->data()) {
+    return array ? array->data() : nullptr;
+}
+
+// Runs work(begin, end, thread) over blocks of rows; rows are independent, so any split gives the same result.
+template <class Work>
+void over_blocks(int64_t n_rows, int64_t block, int threads, Work work) {
+    std::atomic<int64_t> next{0};
+    auto loop = [&](int thread) {
+        for (int64_t begin; (begin = next.fetch_add(block)) < n_rows;)
+            work(begin, std::min(begin + block, n_rows), thread);
+    };
+    std::vector<std::thread> others;
+    for (int thread = 1; thread < threads; ++thread) others.emplace_back(loop, thread);
+    loop(0);
+    for (auto &other : others) other.join();
+}
+
+inline int useful_threads(int threads, int64_t n_rows, int64_t block) {
+    require(threads >= 1, "threads must be at least 1");
+    return int(std::max<int64_t>(1, std::min<int64_t>(threads, (n_rows + block - 1) / block)));
+}
+
+}  // namespace recsys
