@@ -90,7 +90,9 @@ class EpochModel(FittedFactors):
     def _converged(self) -> bool:
         if self.scores and len(self.scores) - self.best_epoch >= self.patience:
             return True
-        return len(self.loss) > 1 and self.loss[-2] - self.loss[-1] < self.tolerance * abs(self.loss[-2])
+        if not self.tolerance or len(self.loss) < 2:
+            return False
+        return self.loss[-2] - self.loss[-1] < self.tolerance * abs(self.loss[-2])
 
 
 def carry_over(
