@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PORT   ?= 8000
 
-.PHONY: help demo test serve lint bench install lock clean
+.PHONY: help demo test serve lint sanitize bench install lock clean
 
 help:            ## this list
 	@grep -E '^[a-z]+: .*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
@@ -23,6 +23,21 @@ lint: install    ## formatting, lint, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+# The kernels once more, as a package beside the tree. The interpreter below .venv runs it: it does not see the normal
+# build. libstdc++ is loaded before Python, or the sanitizer cannot follow the exceptions of the bindings.
+SANITIZED := build/sanitized
+sanitize: install  ## tests of the kernels with address and undefined-behaviour sanitizers
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --upgrade \
+	  --target $(SANITIZED) -C cmake.define.RECSYS_SANITIZE=ON -C cmake.build-type=Debug -C build-dir=$(SANITIZED)-build .
+	@set -e; packages=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+	python=$$($(BIN)/python -c 'import sys; print(sys._base_executable)'); cxx=$${CXX:-g++}; \
+	export PYTHONPATH="$$PWD/$(SANITIZED):$$packages" PYTHONSAFEPATH=1 PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0; \
+	export LD_PRELOAD="$$($$cxx -print-file-name=libasan.so) $$($$cxx -print-file-name=libstdc++.so)"; \
+	$$python -c 'from recsys.kernels import _kernels as k; assert b"__asan_init" in open(k.__file__, "rb").read(), k'; \
+	for name in $$($$python -c 'from recsys import kernels; print(*kernels.instruction_sets())'); do \
+	  echo "sanitized, $$name:"; RECSYS_INSTRUCTION_SET=$$name $$python -m pytest -q tests/kernels; \
+	done
 
 bench: install   ## benchmarks, results also in var/bench
 	$(BIN)/python -m tests.benchmarks.topk
