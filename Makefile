@@ -25,7 +25,8 @@ lint: install    ## formatting, lint, types, import contracts
 	$(BIN)/lint-imports --no-cache
 
 # The kernels once more, as a package beside the tree. The interpreter below .venv runs it: it does not see the normal
-# build. libstdc++ is loaded before Python, or the sanitizer cannot follow the exceptions of the bindings.
+# build. libstdc++ is loaded before Python, or the sanitizer cannot follow the exceptions of the bindings; pytest must
+# neither catch the report nor the signal that leads to it.
 SANITIZED := build/sanitized
 sanitize: install  ## tests of the kernels with address and undefined-behaviour sanitizers
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --upgrade \
@@ -36,7 +37,7 @@ sanitize: install  ## tests of the kernels with address and undefined-behaviour 
 	export LD_PRELOAD="$$($$cxx -print-file-name=libasan.so) $$($$cxx -print-file-name=libstdc++.so)"; \
 	$$python -c 'from recsys.kernels import _kernels as k; assert b"__asan_init" in open(k.__file__, "rb").read(), k'; \
 	for name in $$($$python -c 'from recsys import kernels; print(*kernels.instruction_sets())'); do \
-	  echo "sanitized, $$name:"; RECSYS_INSTRUCTION_SET=$$name $$python -m pytest -q tests/kernels; \
+	  echo "sanitized, $$name:"; RECSYS_INSTRUCTION_SET=$$name $$python -m pytest -q --capture=sys -p no:faulthandler tests/kernels; \
 	done
 
 bench: install   ## benchmarks, results also in var/bench
