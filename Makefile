@@ -1,6 +1,7 @@
 # Every target is enough on its own: it makes .venv, installs from the lock and builds what is missing.
 PYTHON ?= python3
 VENV   ?= .venv
+PEERED ?= .venv-bench
 BIN    := $(VENV)/bin
 PORT   ?= 8000
 
@@ -40,19 +41,23 @@ sanitize: install  ## tests of the kernels with address and undefined-behaviour 
 	  echo "sanitized, $$name:"; RECSYS_INSTRUCTION_SET=$$name $$python -m pytest -q --capture=sys -p no:faulthandler tests/kernels; \
 	done
 
-bench: install   ## benchmarks, results also in var/bench
-	$(BIN)/python -m tests.benchmarks.topk
-	$(BIN)/python -m tests.benchmarks.als
+bench: install $(PEERED)/built  ## benchmarks against the peers in .venv-bench, results also in var/bench
+	$(BIN)/python -m pytest -q -m slow
+	$(PEERED)/bin/python -m tests.benchmarks.topk
+	$(PEERED)/bin/python -m tests.benchmarks.als
+	$(PEERED)/bin/python -m tests.benchmarks.growth
 
 install: $(VENV)/built
 
-lock:            ## write .requirements.lock anew from pyproject.toml (needs uv)
-	uv pip compile pyproject.toml --all-extras --group build --group dev --universal --python-version 3.11 \
-	  --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
-	  --upgrade --quiet --output-file .requirements.lock
+LOCK := uv pip compile pyproject.toml --group build --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --upgrade --quiet
+lock:            ## write .requirements.lock and .requirements-bench.lock anew from pyproject.toml (needs uv)
+	$(LOCK) --all-extras --group dev --output-file .requirements.lock
+	$(LOCK) --extra batch --group bench --group bench-build --constraint .requirements.lock \
+	  --output-file .requirements-bench.lock
 
 clean:           ## remove what make made
-	rm -rf $(VENV) build recsys/kernels/_kernels*.pyi .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERED) build recsys/kernels/_kernels*.pyi .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # What a fresh machine may lack is said in one line each, before anything is downloaded.
 $(VENV)/locked: .requirements.lock
@@ -70,4 +75,20 @@ $(VENV)/locked: .requirements.lock
 
 $(VENV)/built: $(VENV)/locked pyproject.toml CMakeLists.txt $(wildcard recsys/kernels/src/*)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@
+
+# The peers come last and one by one: some are built here, and one that cannot be must not stop the others.
+PEERS := $(shell sed -n '/^bench = \[/,/^\]/s/^ *"\([a-z-]*\).*/\1/p' pyproject.toml)
+NAMED  = /^$(1)==/,/[^\\]$$/
+$(PEERED)/locked: $(VENV)/locked .requirements-bench.lock
+	$(PYTHON) -m venv $(PEERED)
+	@mkdir -p build; sed '$(foreach peer,$(PEERS),$(call NAMED,$(peer))d;)' .requirements-bench.lock > build/bench.txt
+	$(PEERED)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r build/bench.txt
+	@$(foreach peer,$(PEERS),sed -n '$(call NAMED,$(peer))p' .requirements-bench.lock > build/bench.txt; \
+	  $(PEERED)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-build-isolation --no-deps \
+	  -r build/bench.txt > build/$(peer).log 2>&1 || echo "$(peer) cannot be installed here (build/$(peer).log): left out";)
+	@touch $@
+
+$(PEERED)/built: $(PEERED)/locked $(VENV)/built
+	$(PEERED)/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	@touch $@

@@ -1,7 +1,16 @@
-"""Implicit ALS per iteration: our solver against implicit's conjugate gradients, on implicit's own objective.
+"""Implicit ALS, epoch by epoch: our solver against implicit and irspack, each on the objective it has.
 
-Both start from the same item factors and run in turn, an iteration each. The loss is implicit's, computed by implicit
-on both models. "to its loss" compares the time to reach the loss implicit has after all iterations.
+Both start from the same item factors and run in turn, an epoch each. "loss" is of the last epoch, computed by one
+function for both (`loss_of`); the JSON rows hold it after every epoch. "to loss" is the time to reach the loss the peer
+has after all epochs, and the peer's time to it divided by ours.
+
+Useful work of an epoch, in floating point operations, for nnz interactions, U users, I items and k steps::
+
+    2 half-steps * (k + 1) passes * 4 d nnz          a dot product and an addition of a scaled row per entry
+    + 2 d^2 (U + I) + 4 d^2 (U + I)                  both Gram matrices, both tables rotated twice
+
+"sgemm" is that rate as a share of a float32 matrix product's on as many threads in the same run. Memory is the peak of
+an epoch in a process of its own, above the interactions it was given; "B/nnz" is ours per interaction.
 """
 
 import os
@@ -9,102 +18,119 @@ import os
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import statistics
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
-from implicit.cpu import _als
 
 from recsys.data import read_interactions
-from recsys.data.synthetic import generate
-from recsys.models.als_steps import Objective, Side, Solver, padded
+from tests.benchmarks.als_peers import CONTESTANTS, OBJECTIVES, STEPS, check_objectives, installed, loss_of
 from tests.benchmarks.harness import options, report
+from tests.benchmarks.memory import alone, peak_of
+from tests.benchmarks.power_law import power_law
 
-ALPHA, REGULARIZATION, STEPS = 40.0, 10.0, 3
 GOWALLA = Path(__file__).parents[3] / "shared" / "datasets" / "gowalla" / "train.txt"
+Lists = dict[str, list[float]]
 
 
-class Peer:
-    """implicit 0.7.3, its compiled half-steps called as its `fit` calls them."""
-
-    def __init__(self, matrix: sp.csr_matrix, y: np.ndarray, threads: int) -> None:
-        self.users = (ALPHA * matrix).tocsr()
-        self.items = self.users.T.tocsr()
-        self.x, self.y = np.zeros((matrix.shape[0], y.shape[1]), np.float32), y.copy()
-        self.threads = threads
-
-    def iterate(self) -> None:
-        _als.least_squares_cg(self.users, self.x, self.y, REGULARIZATION, num_threads=self.threads, cg_steps=STEPS)
-        _als.least_squares_cg(self.items, self.y, self.x, REGULARIZATION, num_threads=self.threads, cg_steps=STEPS)
-
-    def loss(self, x: np.ndarray, y: np.ndarray) -> float:
-        return _als.calculate_loss(self.users, x, y, REGULARIZATION, num_threads=self.threads)
-
-
-class Ours:
-    """The solver behind `ImplicitALS`, with implicit's objective mapped onto it."""
-
-    def __init__(self, matrix: sp.csr_matrix, y: np.ndarray, threads: int) -> None:
-        objective = Objective(ALPHA, REGULARIZATION, unobserved_weight=1.0, frequency_exponent=0.0, shift=1.0)
-        self.users, self.items = Side.of(matrix, objective), Side.of(matrix.T.tocsr(), objective)
-        self.solver = Solver(objective, y.shape[1], steps=STEPS, threads=threads)
-        self.x = np.zeros((matrix.shape[0], padded(y.shape[1])), np.float32)
-        self.y = np.zeros((len(y), padded(y.shape[1])), np.float32)
-        self.y[:, : y.shape[1]] = y
-        self.relaxation = 1.0
-
-    def iterate(self) -> None:
-        self.solver.half_step(self.users, self.x, self.y, self.relaxation)
-        self.solver.half_step(self.items, self.y, self.x, self.relaxation)
-        self.relaxation = 1.3
-
-
-def contest(name: str, matrix: sp.csr_matrix, d: int, threads: int, iterations: int) -> dict[str, object]:
-    """Interleaved iterations of both; medians, without the first."""
+def started(name: str, peer: str, matrix: sp.csr_matrix, d: int, threads: int) -> object:
+    """Return a contestant on the peer's objective, at the factors all start from."""
     start = np.random.default_rng(0).random((matrix.shape[1], d), np.float32) * 0.01
-    ours, peer = Ours(matrix, start, threads), Peer(matrix, start, threads)
-    seconds: dict[object, list[float]] = {ours: [], peer: []}
-    losses: dict[object, list[float]] = {ours: [], peer: []}
-    for _ in range(iterations):
-        for one in (ours, peer):
+    return CONTESTANTS[name](matrix, OBJECTIVES[peer], start, threads)
+
+
+def race(peer: str, matrix: sp.csr_matrix, d: int, threads: int, epochs: int) -> tuple[Lists, Lists]:
+    """Interleaved epochs of ours and the peer: seconds and losses of each."""
+    contestants = {name: started(name, peer, matrix, d, threads) for name in ("ours", peer)}
+    seconds: Lists = {name: [] for name in contestants}
+    losses: Lists = {name: [] for name in contestants}
+    for _ in range(epochs):
+        for name, one in contestants.items():
             began = time.perf_counter()
             one.iterate()
-            seconds[one].append(time.perf_counter() - began)
-            losses[one].append(peer.loss(one.x, one.y))
-    reached = next((n for n, loss in enumerate(losses[ours], 1) if loss <= losses[peer][-1]), None)
-    own, theirs = statistics.median(seconds[ours][1:]), statistics.median(seconds[peer][1:])
+            seconds[name].append(time.perf_counter() - began)
+            losses[name].append(loss_of(matrix, OBJECTIVES[peer], *one.tables()))
+    return seconds, losses
+
+
+def peak(name: str, peer: str, data: str, d: int, threads: int) -> int:
+    """Bytes of one epoch, its preparation included; runs in a process of its own."""
+    matrix = sp.load_npz(data)
+    return peak_of(lambda: started(name, peer, matrix, d, threads).iterate())
+
+
+def sgemm_rate(threads: int, n: int = 1024) -> float:
+    """Operations per second of float32 products, one on each thread: the median of seven."""
+    a = np.random.default_rng(0).random((n, n), np.float32)
+    seconds = []
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(7):
+            began = time.perf_counter()
+            list(pool.map(a.__matmul__, [a] * threads))
+            seconds.append(time.perf_counter() - began)
+    return threads * 2 * n**3 / statistics.median(seconds)
+
+
+def useful_operations(matrix: sp.csr_matrix, d: int) -> float:
+    """Of an epoch, as the docstring of this module counts them."""
+    return 8.0 * d * matrix.nnz * (STEPS + 1) + 6.0 * d**2 * sum(matrix.shape)
+
+
+def contest(data: str, matrix: sp.csr_matrix, path: str, peer: str, d: int, threads: int, epochs: int) -> dict:
+    """One row: medians without the first epoch."""
+    seconds, losses = race(peer, matrix, d, threads, epochs)
+    reached = next((n for n, loss in enumerate(losses["ours"], 1) if loss <= losses[peer][-1]), None)
+    own, theirs = (statistics.median(seconds[name][1:]) for name in ("ours", peer))
+    rate, to_loss = useful_operations(matrix, d) / own, sum(seconds["ours"][:reached]) if reached else None
+    memory = {name: alone(peak, name, peer, path, d, threads) for name in ("ours", peer)}
     return {
-        "data": name,
-        "nnz": matrix.nnz,
+        "data": data,
         "d": d,
         "threads": threads,
-        "peer": "implicit",
+        "peer": peer,
         "seconds": own,
         "peer_seconds": theirs,
-        "ratio": statistics.median(b / a for a, b in zip(seconds[ours][1:], seconds[peer][1:], strict=True)),
-        "loss": losses[ours][-1],
-        "peer_loss": losses[peer][-1],
-        "to its loss": sum(seconds[peer]) / sum(seconds[ours][:reached]) if reached else 0.0,
+        "ratio": statistics.median(b / a for a, b in zip(seconds["ours"][1:], seconds[peer][1:], strict=True)),
+        "loss": losses["ours"],
+        "peer_loss": losses[peer],
+        "to loss": to_loss,
+        "to loss ratio": sum(seconds[peer]) / to_loss if to_loss else None,
+        "GFLOP/s": rate / 1e9,
+        "sgemm": rate / sgemm_rate(threads),
+        "MB": memory["ours"] / 1e6,
+        "peer_MB": memory[peer] / 1e6,
+        "B/nnz": memory["ours"] / matrix.nnz,
     }
 
 
-def main() -> None:
-    """Run all sizes: synthetic power-law data, and gowalla where it is."""
-    chosen = options(__doc__ or "")
-    users = 10_000 if chosen.quick else 50_000
-    made = generate(users=users, items=users * 2 // 5, mean_history=100, categories=16, seed=1)
-    data = {"power law": made.interactions.to_csr()}
+def data_sets(quick: bool) -> dict[str, sp.csr_matrix]:
+    """Invented power-law interactions, and gowalla where it is."""
+    made = power_law(1_200_000 if quick else 6_000_000)
+    data = {f"power law {made.nnz / 1e6:.1f}M": made}
     if GOWALLA.is_file():
         data["gowalla"] = read_interactions(GOWALLA, format="lists").to_csr()
-    iterations = 8 if chosen.quick else 15
-    rows = [
-        contest(name, matrix, d, threads, iterations)
-        for name, matrix in data.items()
-        for d in ((64, 128) if chosen.quick else (64, 128, 256))
-        for threads in (1, 2)
-    ]
-    report("Implicit ALS, one iteration", rows, chosen.json or Path("var/bench/als.jsonl"))
+    return data
+
+
+def main() -> None:
+    """Run all sizes."""
+    chosen = options(__doc__ or "")
+    peers, rows = installed(), []
+    check_objectives(peers)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, matrix in data_sets(chosen.quick).items():
+            path = str(Path(folder) / "matrix.npz")
+            sp.save_npz(path, matrix, compressed=False)
+            rows += [
+                contest(name, matrix, path, peer, d, threads, 6 if chosen.quick else 15)
+                for peer in peers
+                for d in ((64, 128) if chosen.quick else (64, 128, 256))
+                for threads in (1, 2)
+            ]
+    report("Implicit ALS, one epoch", rows, chosen.json or Path("var/bench/als.jsonl"))
 
 
 if __name__ == "__main__":

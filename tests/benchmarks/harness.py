@@ -49,12 +49,13 @@ def rows_of(seconds: dict[str, list[float]], ours: str, facts: dict[str, object]
 
 
 def report(title: str, rows: list[dict[str, object]], path: Path) -> None:
-    """Print the rows as a table and write them as JSON lines."""
+    """Print the rows as a table, of a list its last element, and write them as JSON lines."""
     table = Table(title=title, title_justify="left")
     for name in rows[0]:
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(*(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row.values()))
-    Console(width=140).print(table)
+        cells = (cell[-1] if isinstance(cell, list) else cell for cell in row.values())
+        table.add_row(*(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in cells))
+    Console(width=180).print(table)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
