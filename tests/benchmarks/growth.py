@@ -42,7 +42,8 @@ def solver(path: str) -> tuple[float, int]:
             seconds.append(time.perf_counter() - began)
 
     held = sum(array.nbytes for array in (matrix.data, matrix.indices, matrix.indptr))
-    return statistics.median(seconds), held + peak_of(train)
+    peak = held + peak_of(train)
+    return statistics.median(seconds), peak
 
 
 def fit(path: str) -> int:
