@@ -31,8 +31,8 @@ def loss_of(matrix: sp.csr_matrix, objective: Objective, x: np.ndarray, y: np.nd
         lengths = np.einsum("ij,ij->i", table, table, dtype=np.float64)
         total += objective.regularization * float(size**objective.frequency_exponent @ lengths)
     rows = np.repeat(np.arange(matrix.shape[0], dtype=np.int32), np.diff(matrix.indptr))
-    for start in range(0, matrix.nnz, 2**16):
-        part = slice(start, start + 2**16)
+    for start in range(0, matrix.nnz, 2**12):  # small enough to stay in cache
+        part = slice(start, start + 2**12)
         s = np.einsum("ij,ij->i", x[rows[part]], y[matrix.indices[part]], dtype=np.float64)
         c = objective.alpha * matrix.data[part].astype(np.float64) - objective.shift
         total += float((c * (1 - s) ** 2 + objective.shift * (1 - 2 * s)).sum())
