@@ -21,6 +21,7 @@ import statistics
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +92,7 @@ def contest(data: str, matrix: sp.csr_matrix, path: str, peer: str, d: int, thre
         "data": data,
         "d": d,
         "threads": threads,
-        "peer": peer,
+        "peer": f"{peer} {version(peer)}",
         "seconds": own,
         "peer_seconds": theirs,
         "ratio": statistics.median(b / a for a, b in zip(seconds["ours"][1:], seconds[peer][1:], strict=True)),
