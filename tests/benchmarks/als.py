@@ -9,6 +9,7 @@ Useful work of an epoch, in floating point operations, for nnz interactions, U u
     2 half-steps * (k + 1) passes * 4 d nnz          a dot product and an addition of a scaled row per entry
     + 2 d^2 (U + I) + 4 d^2 (U + I)                  both Gram matrices, both tables rotated twice
 
+"cpu ratio" compares the processor time of all threads, which says more than "ratio" where the machine is shared.
 "sgemm" is that rate as a share of a float32 matrix product's on as many threads in the same run. Memory is the peak of
 an epoch in a process of its own, above the interactions it was given; "B/nnz" is ours per interaction.
 """
@@ -43,18 +44,23 @@ def started(name: str, peer: str, matrix: sp.csr_matrix, d: int, threads: int) -
     return CONTESTANTS[name](matrix, OBJECTIVES[peer], start, threads)
 
 
-def race(peer: str, matrix: sp.csr_matrix, d: int, threads: int, epochs: int) -> tuple[Lists, Lists]:
-    """Interleaved epochs of ours and the peer: seconds and losses of each."""
+def race(peer: str, matrix: sp.csr_matrix, d: int, threads: int, epochs: int) -> tuple[Lists, Lists, Lists]:
+    """Interleaved epochs of ours and the peer: seconds, seconds of processor time, and losses of each."""
     contestants = {name: started(name, peer, matrix, d, threads) for name in ("ours", peer)}
-    seconds: Lists = {name: [] for name in contestants}
-    losses: Lists = {name: [] for name in contestants}
+    seconds, cpu, losses = ({name: [] for name in contestants} for _ in range(3))
     for _ in range(epochs):
         for name, one in contestants.items():
-            began = time.perf_counter()
+            began, worked = time.perf_counter(), time.process_time()
             one.iterate()
             seconds[name].append(time.perf_counter() - began)
+            cpu[name].append(time.process_time() - worked)
             losses[name].append(loss_of(matrix, OBJECTIVES[peer], *one.tables()))
-    return seconds, losses
+    return seconds, cpu, losses
+
+
+def ratio(times: Lists, peer: str) -> float:
+    """The peer's time over ours: the median over epochs, without the first."""
+    return statistics.median(b / a for a, b in zip(times["ours"][1:], times[peer][1:], strict=True))
 
 
 def peak(name: str, peer: str, data: str, d: int, threads: int) -> int:
@@ -83,7 +89,7 @@ def useful_operations(matrix: sp.csr_matrix, d: int) -> float:
 
 def contest(data: str, matrix: sp.csr_matrix, path: str, peer: str, d: int, threads: int, epochs: int) -> dict:
     """One row: medians without the first epoch."""
-    seconds, losses = race(peer, matrix, d, threads, epochs)
+    seconds, cpu, losses = race(peer, matrix, d, threads, epochs)
     reached = next((n for n, loss in enumerate(losses["ours"], 1) if loss <= losses[peer][-1]), None)
     own, theirs = (statistics.median(seconds[name][1:]) for name in ("ours", peer))
     rate, to_loss = useful_operations(matrix, d) / own, sum(seconds["ours"][:reached]) if reached else None
@@ -95,7 +101,8 @@ def contest(data: str, matrix: sp.csr_matrix, path: str, peer: str, d: int, thre
         "peer": f"{peer} {version(peer)}",
         "seconds": own,
         "peer_seconds": theirs,
-        "ratio": statistics.median(b / a for a, b in zip(seconds["ours"][1:], seconds[peer][1:], strict=True)),
+        "ratio": ratio(seconds, peer),
+        "cpu ratio": ratio(cpu, peer),
         "loss": losses["ours"],
         "peer_loss": losses[peer],
         "to loss": to_loss,

@@ -56,6 +56,6 @@ def report(title: str, rows: list[dict[str, object]], path: Path) -> None:
     for row in rows:
         cells = (cell[-1] if isinstance(cell, list) else cell for cell in row.values())
         table.add_row(*(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in cells))
-    Console(width=180).print(table)
+    Console(width=200).print(table)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
