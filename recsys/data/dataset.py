@@ -54,6 +54,11 @@ class Dataset:
             return cls(interactions)
         return cls(interactions, history.recode(interactions.users, interactions.items)[0])
 
+    def join(self, later: Interactions) -> Dataset:
+        """Return the dataset with later events, in any maps; known ids keep their rows."""
+        joined = self.interactions.join(later)
+        return Dataset.from_interactions(joined, None if self.history is None else self.history.join(later))
+
     @property
     def users(self) -> IdMap:
         """External user ids."""

@@ -122,6 +122,18 @@ class Interactions:
         kept = replace(self.select(known), users=users, items=items, user=user[known], item=item[known])
         return kept, int(len(self) - known.sum())
 
+    def join(self, later: Interactions) -> Interactions:
+        """Append events in any maps; ids seen for the first time are numbered after the known ones.
+
+        Times are kept if both have them.
+        """
+        users, items = self.users.extend(later.users.ids()), self.items.extend(later.items.ids())
+        added, _ = later.recode(users, items)
+        timed = self.timestamp is not None and added.timestamp is not None
+        columns = ("user", "item", "weight", *(("timestamp",) if timed else ()))
+        joined = {name: np.concatenate([getattr(self, name), getattr(added, name)]) for name in columns}
+        return Interactions(users, items, **joined)
+
     def to_csr(self) -> sp.csr_matrix:
         """Weights as a user x item matrix of float32; duplicates are summed, indices sorted."""
         matrix = sp.coo_matrix((self.weight, (self.user, self.item)), shape=self.shape).tocsr()

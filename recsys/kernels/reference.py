@@ -137,9 +137,10 @@ def als_cg(
         moved, gained = np.zeros_like(start), 0.0
         z = r / diagonal
         p, rz = z, r @ z
+        solved = max(1e-14 * rz, 1e-30)  # beyond it, steps would work on rounding errors
         for _ in range(steps):
             q = diagonal * p + y.T @ (c * (y @ p))  # A p
-            if rz <= 0 or p @ q <= 0:
+            if rz <= solved or p @ q <= 0:
                 break
             length = rz / (p @ q)
             moved, r, gained = moved + length * p, r - length * q, gained + length * rz

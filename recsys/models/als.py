@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data.dataset import Dataset
+from recsys.data.interactions import Interactions
 from recsys.errors import ConfigError, DataError
 from recsys.factors import Factors, FoldIn
 from recsys.models.als_steps import Objective, Side, Solver, padded
-from recsys.models.base import Progress
-from recsys.models.fitted import FittedFactors
+from recsys.models.base import Progress, ServableRecommender
+from recsys.models.training import EpochModel, OnEpoch, carry_over
 
-_RELAXATION = 1.3  # over the whole way to a half-step's solution, from the second iteration on
+_RELAXATION = 1.3  # share of the way to a half-step's solution that is gone, from the second iteration on
+_RELAXATION_GROWTH, _MOST_RELAXATION = 0.05, 1.6  # per iteration; the closer to the end, the slower the plain steps
 _POLISH_STEPS = 30  # conjugate gradient steps of the last pass over the users
 
 
-class ImplicitALS(FittedFactors):
+class ImplicitALS(EpochModel):
     """Confidence-weighted factorization of who-has-what.
 
     Minimises, with ``c_ui = alpha * weight_ui`` (Hu, Koren and Volinsky 2008; Rendle et al. 2021, arXiv 2110.14037)::
@@ -47,6 +50,8 @@ class ImplicitALS(FittedFactors):
         Pairs of half-steps at most.
     tolerance : float
         Training ends early when an iteration lowers the loss by a smaller share than this; 0 never.
+    patience : int
+        Training ends early when `on_epoch` has returned no better score this many times in a row.
     solver : {"cg", "cholesky"}
         Conjugate gradients, or every row exactly: slower, for comparison.
     steps : int
@@ -58,6 +63,8 @@ class ImplicitALS(FittedFactors):
     ----------
     loss : list of float
         The objective after each iteration; it comes for free.
+    scores : list of float
+        What `on_epoch` returned after each.
 
     Examples
     --------
@@ -81,13 +88,14 @@ class ImplicitALS(FittedFactors):
         frequency_exponent: float = 1.0,
         iterations: int = 16,
         tolerance: float = 0.0,
+        patience: int = 3,
         solver: str = "cg",
         steps: int = 3,
         threads: int = 1,
         seed: int = 0,
     ) -> None:
-        if min(factors, iterations, steps, threads) < 1:
-            raise ConfigError("factors, iterations, steps and threads are at least 1")
+        if min(factors, iterations, patience, steps, threads) < 1:
+            raise ConfigError("factors, iterations, patience, steps and threads are at least 1")
         if not (0 < alpha < np.inf and 0 < regularization < np.inf and 0 < unobserved_weight < np.inf):
             raise ConfigError("alpha, regularization and unobserved_weight are above 0 and finite")
         if not (0 <= frequency_exponent <= 2 and 0 <= tolerance < 1):
@@ -103,14 +111,89 @@ class ImplicitALS(FittedFactors):
         self.frequency_exponent = frequency_exponent
         self.iterations = iterations
         self.tolerance = tolerance
+        self.patience = patience
         self.solver = solver
         self.steps = steps
         self.threads = threads
         self.seed = seed
-        self.loss: list[float] = []
+        self.loss, self.scores = [], []
 
-    def fit(self, dataset: Dataset, *, progress: Progress | None = None) -> Self:
-        """Train from scratch; `DataError` if a weight is negative. A weight of 0 counts as not observed."""
+    def fit(
+        self,
+        dataset: Dataset,
+        *,
+        progress: Progress | None = None,
+        on_epoch: OnEpoch | None = None,
+        start: ServableRecommender | None = None,
+    ) -> Self:
+        """Train anew.
+
+        Parameters
+        ----------
+        dataset : Dataset
+            A weight of 0 counts as not observed.
+        progress : callable, optional
+        on_epoch : callable, optional
+            Called with the model after each iteration; a score it returns decides when to stop and which one is kept.
+        start : ServableRecommender, optional
+            An earlier model, fitted on any ids: vectors of known users and items start from its.
+
+        Raises
+        ------
+        DataError
+            If a weight is negative.
+        """
+        users, items = self._sides(dataset)
+        x, y = self._tables(dataset)
+        if start is not None:
+            carry_over(start, dataset, x, y)
+        solver = self._solver()
+
+        def factors(last: bool) -> Factors:
+            return self._finished(solver, users, *((x, y) if last else (x.copy(), y.copy())))
+
+        return self._train(dataset, self._alternate(solver, users, items, x, y), factors, progress, on_epoch)
+
+    def partial_fit(self, events: Interactions) -> Self:
+        """Learn later events by solving only the rows of their users and items; the other vectors stay.
+
+        Much cheaper than `fit`, and not the same: what the events say about others waits for the next `fit`, which can
+        start from this model.
+
+        Parameters
+        ----------
+        events : Interactions
+            In any maps; new ids become new rows after the known ones. The weight of a pair known already is added to.
+
+        Raises
+        ------
+        ConfigError
+            Before `fit`.
+        DataError
+            If a weight is negative.
+        """
+        dataset = self.dataset.join(events)
+        x, y = self._tables(dataset)
+        y[len(self.dataset.items) :] = 0  # nobody's taste yet
+        carry_over(self, dataset, x, y)
+        sides = self._sides(dataset)
+        users, items = (
+            side.only(ids.encode(changed.ids(np.unique(rows))))
+            for side, ids, changed, rows in zip(
+                sides,
+                (dataset.users, dataset.items),
+                (events.users, events.items),
+                (events.user, events.item),
+                strict=True,
+            )
+        )
+        solver = self._solver()
+        solver.half_step(users, x, y)
+        solver.half_step(items, y, x)
+        self._keep(dataset, self._finished(solver, users, x, y))
+        return self
+
+    def _sides(self, dataset: Dataset) -> tuple[Side, Side]:
         user_items = dataset.user_items.copy()
         user_items.eliminate_zeros()  # no weight: not observed
         if user_items.nnz and user_items.data.min() < 0:
@@ -119,14 +202,44 @@ class ImplicitALS(FittedFactors):
                 field="weight",
                 remedy="Drop what is no sign of interest with min_weight, or use weights='binary'",
             )
-        objective = Objective(self.alpha, self.regularization, self.unobserved_weight, self.frequency_exponent)
-        users, items = Side.of(user_items, objective), Side.of(user_items.T.tocsr(), objective)
-        steps = self.steps if self.solver == "cg" else 0
-        solver = Solver(objective, self.factors, steps=steps, threads=self.threads)
-        x, y = self._start(len(dataset.users), len(dataset.items))
-        loss = self._alternate(solver, users, items, x, y, progress)
+        return Side.of(user_items, self._objective), Side.of(user_items.T.tocsr(), self._objective)
+
+    @property
+    def _objective(self) -> Objective:
+        return Objective(self.alpha, self.regularization, self.unobserved_weight, self.frequency_exponent)
+
+    def _solver(self) -> Solver:
+        return Solver(self._objective, self.factors, steps=self._steps, threads=self.threads)
+
+    @property
+    def _steps(self) -> int:
+        return self.steps if self.solver == "cg" else 0
+
+    def _tables(self, dataset: Dataset) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Small random items, and users that the first half-step finds."""
+        rng = np.random.default_rng(self.seed)
+        n_users, n_items = dataset.interactions.shape
+        y = np.zeros((n_items, padded(self.factors)), np.float32)
+        y[:, : self.factors] = rng.standard_normal((n_items, self.factors), np.float32) * (0.1 / self.factors**0.5)
+        return np.zeros((n_users, y.shape[1]), np.float32), y
+
+    def _alternate(
+        self, solver: Solver, users: Side, items: Side, x: NDArray[np.float32], y: NDArray[np.float32]
+    ) -> Iterator[float]:
+        """Iterate over both half-steps; yield the loss after each iteration."""
+        relaxation, before = 1.0, np.inf
+        for _ in range(self.iterations):
+            solver.half_step(users, x, y, relaxation)
+            _, loss = solver.half_step(items, y, x, relaxation)
+            loss += float(users.penalty @ np.einsum("ij,ij->i", x, x, dtype=np.float64))
+            yield loss
+            risen, before = loss > before, loss
+            relaxation = 1.0 if risen else min(max(_RELAXATION, relaxation + _RELAXATION_GROWTH), _MOST_RELAXATION)
+
+    def _finished(self, solver: Solver, users: Side, x: NDArray[np.float32], y: NDArray[np.float32]) -> Factors:
+        """Solve the users to convergence, in place: folding in a user's own history gives the vector of training."""
         eigenvalues = solver.rotate(x, y)
-        solver.solve(users, x, y, eigenvalues, steps=steps and _POLISH_STEPS)
+        solver.solve(users, x, y, eigenvalues, steps=self._steps and _POLISH_STEPS)
         fold_in = FoldIn(
             np.ascontiguousarray(eigenvalues[: self.factors]),
             self.alpha,
@@ -135,36 +248,4 @@ class ImplicitALS(FittedFactors):
             self.frequency_exponent,
         )
         user_vectors, item_vectors = (np.ascontiguousarray(table[:, : self.factors]) for table in (x, y))
-        self._keep(dataset, Factors(user_vectors, item_vectors, np.zeros(len(y), np.float32), fold_in))
-        self.loss = loss
-        return self
-
-    def _start(self, n_users: int, n_items: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Small random items, and users that the first half-step finds."""
-        rng = np.random.default_rng(self.seed)
-        y = np.zeros((n_items, padded(self.factors)), np.float32)
-        y[:, : self.factors] = rng.standard_normal((n_items, self.factors), np.float32) * (0.1 / self.factors**0.5)
-        return np.zeros((n_users, y.shape[1]), np.float32), y
-
-    def _alternate(
-        self,
-        solver: Solver,
-        users: Side,
-        items: Side,
-        x: NDArray[np.float32],
-        y: NDArray[np.float32],
-        progress: Progress | None,
-    ) -> list[float]:
-        """Iterate; return the loss after each iteration."""
-        losses: list[float] = []
-        relaxation = 1.0
-        for iteration in range(self.iterations):
-            solver.half_step(users, x, y, relaxation)
-            _, loss = solver.half_step(items, y, x, relaxation)
-            losses.append(loss + float(users.penalty @ np.einsum("ij,ij->i", x, x, dtype=np.float64)))
-            if progress is not None:
-                progress(iteration + 1, self.iterations)
-            if len(losses) > 1 and losses[-2] - losses[-1] < self.tolerance * losses[-2]:
-                break
-            relaxation = _RELAXATION if len(losses) < 2 or losses[-1] <= losses[-2] else 1.0
-        return losses
+        return Factors(user_vectors, item_vectors, np.zeros(len(y), np.float32), fold_in)

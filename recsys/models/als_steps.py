@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -89,6 +89,10 @@ class Side:
             objective.penalty(counts, matrix.shape[1]),
             np.argsort(-counts, kind="stable").astype(np.int32),
         )
+
+    def only(self, rows: NDArray[np.integer]) -> Side:
+        """Return the side with only some rows to be solved."""
+        return replace(self, order=self.order[np.isin(self.order, rows)])
 
 
 def padded(width: int) -> int:

@@ -115,8 +115,9 @@ void solve_row(const AlsRows &rows, const Row &row, Ahead ahead, float penalty, 
         store(moved + k, vec{});
     }
     float rz = sum(rz_lanes);
+    const float solved = rz * als_relative < als_absolute ? als_absolute : rz * als_relative;
     double gained = 0;
-    for (int64_t step = 0; step < rows.steps && rz > 0; ++step) {
+    for (int64_t step = 0; step < rows.steps && rz > solved; ++step) {
         vec pq_lanes = {};
         for (int64_t k = 0; k < width; k += lanes) store(q + k, load(diagonal + k) * load(p + k));
         over_groups(rows, row, ahead, [&](const float *const(&y)[group], vec c, vec) {
@@ -124,7 +125,7 @@ void solve_row(const AlsRows &rows, const Row &row, Ahead ahead, float penalty, 
         });
         for (int64_t k = 0; k < width; k += lanes) pq_lanes += load(p + k) * load(q + k);
         const float pq = sum(pq_lanes);
-        if (!(pq > 0)) break;  // only when a negative weight makes the system indefinite, or numbers underflow
+        if (!(pq > 0)) break;  // only when a negative weight makes the system indefinite
         const float length = rz / pq;
         gained += double(length) * rz;
         const vec along = vec{} + length;

@@ -24,6 +24,10 @@ struct AlsRows {
 
 constexpr int64_t row_block = 16;
 
+// A row is solved when the squared residual has fallen to this share, or to this: further steps would work on rounding
+// errors, and their lengths, quotients of ever smaller numbers, can be anything.
+constexpr float als_relative = 1e-14f, als_absolute = 1e-30f;
+
 // Scratch of one thread, in floats and in doubles.
 inline int64_t als_scratch(int64_t width) { return 6 * width; }
 inline int64_t als_exact_scratch(int64_t width) { return width + width * (width + 1) / 2; }

@@ -4,6 +4,13 @@
 namespace recsys {
 namespace {
 
+// No branch within, so that the compiler vectorises; a negative index is a large one.
+bool all_below(const int32_t *indices, int64_t count, int64_t bound) {
+    uint32_t largest = 0;
+    for (int64_t at = 0; at < count; ++at) largest = std::max(largest, uint32_t(indices[at]));
+    return count == 0 || int64_t(largest) < bound;
+}
+
 struct AlsArguments {
     In<int64_t, 1> indptr;
     In<int32_t, 1> indices;
@@ -23,11 +30,13 @@ struct AlsArguments {
                 "penalty and loss must have one entry a row");
         require(!weights || int64_t(weights->shape(0)) == nnz, "weights must have one entry an index");
         require(indptr.data()[0] == 0 && indptr.data()[n_rows] == nnz, "indptr must run from 0 to len(indices)");
-        for (int64_t u = 0; u < n_rows; ++u) require(indptr.data()[u] <= indptr.data()[u + 1], "indptr must not fall");
-        for (int64_t at = 0; at < int64_t(order.shape(0)); ++at)
-            require(0 <= order.data()[at] && order.data()[at] < n_rows, "order must hold rows");
-        for (int64_t at = 0; at < nnz; ++at)
-            require(0 <= indices.data()[at] && indices.data()[at] < n_columns, "indices must be rows of factors");
+        for (int64_t at = 0; at < int64_t(order.shape(0)); ++at) {  // only what will be read is checked: calls are many
+            const int64_t u = order.data()[at];
+            require(0 <= u && u < n_rows, "order must hold rows");
+            const int64_t begin = indptr.data()[u], end = indptr.data()[u + 1];
+            require(0 <= begin && begin <= end && end <= nnz, "indptr must not fall");
+            require(all_below(indices.data() + begin, end - begin, n_columns), "indices must be rows of factors");
+        }
         return {indptr.data(), indices.data(), pointer(weights), factors.data(), dense.data(), penalty.data(), order.data(),
                 int64_t(order.shape(0)), width, weight, shift, relaxation, steps, x.data(), loss.data()};
     }
