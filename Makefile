@@ -41,8 +41,7 @@ sanitize: install  ## tests of the kernels with address and undefined-behaviour 
 	  echo "sanitized, $$name:"; RECSYS_INSTRUCTION_SET=$$name $$python -m pytest -q --capture=sys -p no:faulthandler tests/kernels; \
 	done
 
-bench: install $(PEERED)/built  ## benchmarks against the peers in .venv-bench, results also in var/bench
-	$(BIN)/python -m pytest -q -m slow
+bench: $(PEERED)/built  ## benchmarks against the peers in .venv-bench, results also in var/bench
 	$(PEERED)/bin/python -m tests.benchmarks.topk
 	$(PEERED)/bin/python -m tests.benchmarks.als
 	$(PEERED)/bin/python -m tests.benchmarks.growth

@@ -10,10 +10,11 @@ import numpy as np
 import scipy.sparse as sp
 from implicit.cpu import _als
 
+from recsys.models import ImplicitALS
 from recsys.models.als_steps import Objective, Side, Solver, padded
 
 STEPS = 3  # of conjugate gradients, for all
-RELAXATION = 1.3  # ours, from the second epoch on, as in `ImplicitALS`
+MOST = 1000  # epochs of a race; whoever drives it ends it
 
 # implicit: c = alpha r instead of 1 on observed pairs, plain squared lengths. irspack: Rendle et al., arXiv 2110.14037.
 OBJECTIVES = {
@@ -40,21 +41,19 @@ def loss_of(matrix: sp.csr_matrix, objective: Objective, x: np.ndarray, y: np.nd
 
 
 class Ours:
-    """The solver behind `ImplicitALS`."""
+    """The loop of `ImplicitALS`, over-relaxation included."""
 
     def __init__(self, matrix: sp.csr_matrix, objective: Objective, start: np.ndarray, threads: int) -> None:
-        self.users, self.items = Side.of(matrix, objective), Side.of(matrix.T.tocsr(), objective)
-        self.solver = Solver(objective, start.shape[1], steps=STEPS, threads=threads)
+        users, items = Side.of(matrix, objective), Side.of(matrix.T.tocsr(), objective)
+        solver = Solver(objective, start.shape[1], steps=STEPS, threads=threads)
         self.x = np.zeros((matrix.shape[0], padded(start.shape[1])), np.float32)
         self.y = np.zeros((len(start), padded(start.shape[1])), np.float32)
         self.y[:, : start.shape[1]] = start
-        self.relaxation, self.loss = 1.0, np.nan
+        self.losses = ImplicitALS(iterations=MOST)._alternate(solver, users, items, self.x, self.y)
+        self.loss = np.nan
 
     def iterate(self) -> None:
-        self.solver.half_step(self.users, self.x, self.y, self.relaxation)
-        _, loss = self.solver.half_step(self.items, self.y, self.x, self.relaxation)
-        self.loss = loss + float(self.users.penalty @ np.einsum("ij,ij->i", self.x, self.x, dtype=np.float64))
-        self.relaxation = RELAXATION
+        self.loss = next(self.losses)
 
     def tables(self) -> tuple[np.ndarray, np.ndarray]:
         return self.x, self.y

@@ -44,7 +44,6 @@ def solved(kernel, cg, arguments):
     return x, loss
 
 
-@pytest.mark.slow  # each call checks that all 2^31 indices are columns
 @pytest.mark.parametrize(("name", "cg"), KERNELS)
 def test_entries_beyond_the_limit_are_found(name, cg):
     small = small_problem(8)
