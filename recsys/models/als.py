@@ -194,8 +194,10 @@ class ImplicitALS(EpochModel):
         return self
 
     def _sides(self, dataset: Dataset) -> tuple[Side, Side]:
-        user_items = dataset.user_items.copy()
-        user_items.eliminate_zeros()  # no weight: not observed
+        user_items = dataset.user_items
+        if user_items.nnz and not user_items.data.all():
+            user_items = user_items.copy()
+            user_items.eliminate_zeros()  # no weight: not observed
         if user_items.nnz and user_items.data.min() < 0:
             raise DataError(
                 "implicit feedback has no negative weights",
@@ -231,7 +233,7 @@ class ImplicitALS(EpochModel):
         for _ in range(self.iterations):
             solver.half_step(users, x, y, relaxation)
             _, loss = solver.half_step(items, y, x, relaxation)
-            loss += float(users.penalty @ np.einsum("ij,ij->i", x, x, dtype=np.float64))
+            loss += solver.penalty(users, x)
             yield loss
             risen, before = loss > before, loss
             relaxation = 1.0 if risen else min(max(_RELAXATION, relaxation + _RELAXATION_GROWTH), _MOST_RELAXATION)

@@ -47,21 +47,23 @@ class Objective:
     shift: float = 0.0
 
     def penalty(self, counts: NDArray[Any], n_others: int) -> NDArray[np.float32]:
-        """Weight of |row|^2 for rows with `counts` entries among `n_others` columns."""
+        """Weight of |row|^2, over alpha, for rows with `counts` entries among `n_others` columns."""
         size = counts + self.unobserved_weight * n_others
-        return (self.regularization * size**self.frequency_exponent).astype(np.float32)
+        return (self.regularization / self.alpha * size**self.frequency_exponent).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
 class Side:
     """Users or items as rows to be solved: CSR arrays as the kernel takes them.
 
+    The objective is divided by alpha, so that the weights of the interactions serve as they are, without a copy.
+
     Parameters
     ----------
     indptr : ndarray of shape (n_rows + 1,), int64
     indices : ndarray of shape (nnz,), int32
     weights : ndarray of shape (nnz,), float32, or None
-        c of each entry; None when all are `weight`.
+        c / alpha of each entry; None when all are `weight`.
     weight : float
     penalty : ndarray of shape (n_rows,), float32
     order : ndarray of shape (n_rows,), int32
@@ -79,13 +81,15 @@ class Side:
     def of(cls, matrix: sp.csr_matrix, objective: Objective) -> Side:
         """Prepare the rows of a matrix of raw weights."""
         counts = np.diff(matrix.indptr)
-        confidence = (objective.alpha * matrix.data - objective.shift).astype(np.float32)
-        constant = not len(confidence) or bool((confidence == confidence[0]).all())
+        weights = matrix.data.astype(np.float32, copy=False)
+        if objective.shift:
+            weights = weights - np.float32(objective.shift / objective.alpha)
+        constant = not len(weights) or bool(weights.min() == weights.max())
         return cls(
             matrix.indptr.astype(np.int64),
             matrix.indices.astype(np.int32, copy=False),
-            None if constant else confidence,
-            float(confidence[0]) if len(confidence) else 0.0,
+            None if constant else weights,
+            float(weights[0]) if len(weights) else 0.0,
             objective.penalty(counts, matrix.shape[1]),
             np.argsort(-counts, kind="stable").astype(np.int32),
         )
@@ -155,16 +159,20 @@ class Solver:
 
         The kernel is called for a bounded amount of work at a time, so that Ctrl-C is answered in between.
         """
-        loss = np.zeros(len(rows))
-        dense = (self.objective.unobserved_weight * eigenvalues).astype(np.float32)
-        arguments = (side.indptr, side.indices, side.weights, side.weight, self.objective.shift, columns, dense)
+        loss, alpha = np.zeros(len(rows)), self.objective.alpha
+        dense = (self.objective.unobserved_weight / alpha * eigenvalues).astype(np.float32)
+        arguments = (side.indptr, side.indices, side.weights, side.weight, self.objective.shift / alpha, columns, dense)
         steps = self.steps if steps is None else steps
         for order in self._batches(side):
             if steps:
                 kernels.als_cg(*arguments, side.penalty, order, steps, relaxation, rows, loss, self.threads)
             else:
                 kernels.als_exact(*arguments, side.penalty, order, rows, loss, self.threads)
-        return loss
+        return alpha * loss
+
+    def penalty(self, side: Side, rows: NDArray[np.float32]) -> float:
+        """Return the part of the objective that is the penalty on the rows of a side."""
+        return self.objective.alpha * float(side.penalty @ np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
 
     def _batches(self, side: Side) -> Iterator[NDArray[np.int32]]:
         counts = side.indptr[side.order + 1] - side.indptr[side.order]
@@ -176,7 +184,9 @@ class Solver:
 
         Scores do not change, and nothing is ever rotated back.
         """
-        values, vectors = np.linalg.eigh(self.gram(columns))
+        gram = self.gram(columns)
+        with threadpool_limits(limits=1, user_api="blas"):
+            values, vectors = np.linalg.eigh(gram)
         rotation = np.eye(columns.shape[1], dtype=np.float32)
         rotation[: self.width, : self.width] = vectors
         for table in (rows, columns):
