@@ -21,7 +21,6 @@ struct Row {
     Row(const SgdSide &side, int64_t rating, int64_t width)
         : side(side), at(side.rows[rating]), factors(side.factors + at * width) {}
     float &bias() const { return side.bias[at]; }
-    float penalty() const { return side.penalty[at]; }
 };
 
 struct Products {
@@ -47,18 +46,20 @@ inline Products products(const float *p, const float *q, int64_t width) {
     return {sum(pq[0] + pq[1]), sum(pp[0] + pp[1]), sum(qq[0] + qq[1])};
 }
 
-// p += of_q q - of_p p and q += of_p' p - of_q' q, both from the old values.
-struct Step {
-    float of_other, of_own;
+// One row moves by rate times its gradient; its bias by a rate of its own.
+struct Rates {
+    float row, bias;
 };
 
-inline void move_both(float *p, float *q, Step of_p, Step of_q, int64_t width) {
-    const vec pq = vec{} + of_p.of_other, pp = vec{} + (1.0f - of_p.of_own);
-    const vec qp = vec{} + of_q.of_other, qq = vec{} + (1.0f - of_q.of_own);
-    for (int64_t k = 0; k < width; k += lanes) {
-        const vec x = load(p + k), y = load(q + k);
-        store(p + k, pp * x + pq * y);
-        store(q + k, qq * y + qp * x);
+inline void move_both(const SgdMf &mf, const Row &user, const Row &item, Rates of_user, Rates of_item, float e) {
+    user.bias() += of_user.bias * (e - mf.regularization * user.bias());
+    item.bias() += of_item.bias * (e - mf.regularization * item.bias());
+    const vec of_p = vec{} + of_user.row * e, p_left = vec{} + (1 - of_user.row * mf.regularization);
+    const vec of_q = vec{} + of_item.row * e, q_left = vec{} + (1 - of_item.row * mf.regularization);
+    for (int64_t k = 0; k < mf.width; k += lanes) {
+        const vec p = load(user.factors + k), q = load(item.factors + k);
+        store(user.factors + k, p_left * p + of_p * q);
+        store(item.factors + k, q_left * q + of_q * p);
     }
 }
 
@@ -66,46 +67,40 @@ struct Plain {
     static constexpr bool norms = false;
     static void arrive(const SgdMf &, const Row &, int64_t) {}
 
-    static void move_bias(const SgdMf &mf, const Row &row, float e) {
-        row.bias() += mf.learning_rate * (e - mf.bias_penalty * row.penalty() * row.bias());
-    }
-
-    static void step(const SgdMf &mf, const Row &p, const Row &q, float e, const Products &) {
-        const float rate = mf.learning_rate;
-        move_bias(mf, p, e), move_bias(mf, q, e);
-        move_both(p.factors, q.factors, {rate * e, rate * p.penalty()}, {rate * e, rate * q.penalty()}, mf.width);
+    static void step(const SgdMf &mf, const Row &user, const Row &item, float e, const Products &) {
+        const Rates rates = {mf.learning_rate, mf.learning_rate * mf.bias_rate};
+        move_both(mf, user, item, rates, rates, e);
     }
 };
 
-// Each row's rate falls with the root of its summed squared gradients; the norms give those before the second pass.
+// A row's rates fall with the root of its summed squared gradients (Duchi, Hazan and Singer 2011), one sum for all its
+// factors: a sum for each would double the memory that every step moves.
 struct AdaGrad {
     static constexpr bool norms = true;
     static void arrive(const SgdMf &, const Row &, int64_t) {}
 
     static float rate(const SgdMf &mf, float &squares, float square) {
         squares += square;
-        return mf.learning_rate / __builtin_sqrtf(squares + 1e-30f);
+        return squares > 0 ? mf.learning_rate / __builtin_sqrtf(squares) : 0;
     }
 
-    static Step move(const SgdMf &mf, const Row &row, float e, float own, float other, float product) {
+    static Rates rates(const SgdMf &mf, const Row &row, float e, float own, float other, float product) {
         float *squares = row.side.squares + 2 * row.at;
-        const float penalty = row.penalty();
-        // |e y - penalty x|^2
-        const float square = e * e * other - 2 * e * penalty * product + penalty * penalty * own;
-        const float gradient = e - mf.bias_penalty * penalty * row.bias();
-        row.bias() += rate(mf, squares[1], gradient * gradient) * gradient;
-        const float of_row = rate(mf, squares[0], (square > 0 ? square : 0) / float(mf.width));
-        return {of_row * e, of_row * penalty};
+        const float regularization = mf.regularization, of_bias = e - regularization * row.bias();
+        // |e y - regularization x|^2, from the norms
+        const float square = e * e * other - 2 * e * regularization * product + regularization * regularization * own;
+        return {rate(mf, squares[0], (square > 0 ? square : 0) / float(mf.width)),
+                rate(mf, squares[1], of_bias * of_bias) * mf.bias_rate};
     }
 
-    static void step(const SgdMf &mf, const Row &p, const Row &q, float e, const Products &of) {
-        const Step of_p = move(mf, p, e, of.pp, of.qq, of.pq), of_q = move(mf, q, e, of.qq, of.pp, of.pq);
-        move_both(p.factors, q.factors, of_p, of_q, mf.width);
+    static void step(const SgdMf &mf, const Row &user, const Row &item, float e, const Products &of) {
+        const Rates of_user = rates(mf, user, e, of.pp, of.qq, of.pq), of_item = rates(mf, item, e, of.qq, of.pp, of.pq);
+        move_both(mf, user, item, of_user, of_item, e);
     }
 };
 
-// v <- momentum v + rate g, x <- x + v, in every step and for every row; the steps a row was no part of, in which g is
-// 0, are made up for when it is next needed.
+// v <- momentum v + (1 - momentum) rate g, x <- x + v, in every step and for every row; the steps a row has no part
+// in, where g is 0, are made up for when it is next needed.
 struct Momentum {
     static constexpr bool norms = false;
 
@@ -124,32 +119,36 @@ struct Momentum {
         if (missed <= 0) return;
         const float left = power(mf.momentum, missed);
         const float moved = mf.momentum * (1 - left) / (1 - mf.momentum);  // momentum + ... + momentum^missed
-        float *v = velocity(mf, row), *x = row.factors;
+        float *v = velocity(mf, row), *x = row.factors, &v_bias = row.side.bias_velocity[row.at];
         for (int64_t k = 0; k < mf.width; k += lanes) {
             const vec old = load(v + k);
             store(x + k, load(x + k) + moved * old);
             store(v + k, left * old);
         }
-        row.bias() += moved * row.side.bias_velocity[row.at];
-        row.side.bias_velocity[row.at] *= left;
+        row.bias() += moved * v_bias;
+        v_bias *= left;
     }
 
-    static void move_bias(const SgdMf &mf, const Row &row, float e) {
+    static void move_bias(const SgdMf &mf, const Row &row, float rate, float e) {
         float &v = row.side.bias_velocity[row.at];
-        v = mf.momentum * v + mf.learning_rate * (e - mf.bias_penalty * row.penalty() * row.bias());
+        v = mf.momentum * v + rate * mf.bias_rate * (e - mf.regularization * row.bias());
         row.bias() += v;
     }
 
-    static void step(const SgdMf &mf, const Row &p, const Row &q, float e, const Products &) {
-        const float rate = mf.learning_rate;
-        move_bias(mf, p, e), move_bias(mf, q, e);
-        float *x = p.factors, *y = q.factors, *vx = velocity(mf, p), *vy = velocity(mf, q);
+    static void step(const SgdMf &mf, const Row &user, const Row &item, float e, const Products &) {
+        const float rate = (1 - mf.momentum) * mf.learning_rate;
+        move_bias(mf, user, rate, e);
+        move_bias(mf, item, rate, e);
+        const vec kept = vec{} + mf.momentum, along = vec{} + rate * e, shrunk = vec{} + rate * mf.regularization;
+        float *vp = velocity(mf, user), *vq = velocity(mf, item);
         for (int64_t k = 0; k < mf.width; k += lanes) {
-            const vec a = load(x + k), b = load(y + k);
-            const vec va = mf.momentum * load(vx + k) + rate * (e * b - p.penalty() * a);
-            const vec vb = mf.momentum * load(vy + k) + rate * (e * a - q.penalty() * b);
-            store(vx + k, va), store(x + k, a + va);
-            store(vy + k, vb), store(y + k, b + vb);
+            const vec p = load(user.factors + k), q = load(item.factors + k);
+            const vec p_step = kept * load(vp + k) + along * q - shrunk * p;
+            const vec q_step = kept * load(vq + k) + along * p - shrunk * q;
+            store(vp + k, p_step);
+            store(vq + k, q_step);
+            store(user.factors + k, p + p_step);
+            store(item.factors + k, q + q_step);
         }
     }
 };
@@ -172,15 +171,14 @@ inline void over_ratings(const SgdMf &mf, int64_t at) {
             fetch(mf.users, rating + ahead, mf.width);
             fetch(mf.items, rating + ahead, mf.width);
         }
-        const Row p(mf.users, rating, mf.width), q(mf.items, rating, mf.width);
+        const Row user(mf.users, rating, mf.width), item(mf.items, rating, mf.width);
         const int64_t step = mf.steps ? mf.steps[at] + rating - begin + 1 : 0;
-        Optimizer::arrive(mf, p, step);
-        Optimizer::arrive(mf, q, step);
-        const Products of = products<Optimizer::norms>(p.factors, q.factors, mf.width);
-        const float e = mf.ratings[rating] - (mf.mean + p.bias() + q.bias() + of.pq);
+        Optimizer::arrive(mf, user, step);
+        Optimizer::arrive(mf, item, step);
+        const Products of = products<Optimizer::norms>(user.factors, item.factors, mf.width);
+        const float e = mf.ratings[rating] - (user.bias() + item.bias() + of.pq);
         loss += double(e) * double(e);
-        const float held = e > mf.limit ? mf.limit : e < -mf.limit ? -mf.limit : e;
-        Optimizer::step(mf, p, q, held, of);
+        Optimizer::step(mf, user, item, e > mf.limit ? mf.limit : e < -mf.limit ? -mf.limit : e, of);
     }
     mf.loss[block] = loss;
 }
