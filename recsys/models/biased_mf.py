@@ -142,7 +142,7 @@ class BiasedMF(EpochModel):
         scale = Scale.of(dataset.interactions.weight)
         rng = np.random.default_rng(self.seed)
         users, items = self._start(dataset, scale, start, rng)
-        blocks = Blocks.of(dataset.interactions, scale.down(dataset.interactions.weight), rng)
+        blocks = Blocks.of(dataset.interactions, scale.down(dataset.interactions.weight))
         limit = (scale.highest - scale.lowest) / scale.deviation
         epochs = Epochs(
             blocks, users, items, self.regularization, limit, self.momentum, self.asynchronous, self.threads

@@ -31,7 +31,8 @@ class Blocks:
     ----------
     users, items : ndarray of shape (n,), int32
     ratings : ndarray of shape (n,), float32
-        Sorted by block, in random order within.
+        Sorted by block, and within by the side with more rows: each of them is fetched once a block, while those of the
+        other side stay in the cache.
     starts : ndarray of shape (B * B + 1,), int64
         First rating of each block; the block of user range i and item range j is B * i + j.
     """
@@ -42,14 +43,13 @@ class Blocks:
     starts: NDArray[np.int64]
 
     @classmethod
-    def of(cls, interactions: Interactions, ratings: NDArray[np.float32], rng: np.random.Generator) -> Blocks:
+    def of(cls, interactions: Interactions, ratings: NDArray[np.float32]) -> Blocks:
         """Sort interactions into blocks, with the given ratings in place of their weights."""
         side = max(1, int((len(interactions) / _BLOCK) ** 0.5))
         columns = (interactions.user, interactions.item)
         of_user, of_item = (_ranges(rows, n, side)[rows] for rows, n in zip(columns, interactions.shape, strict=True))
         block = of_user * side + of_item
-        order = rng.permutation(len(interactions))
-        order = order[np.argsort(block[order], kind="stable")]
+        order = np.lexsort((columns[int(np.argmax(interactions.shape))], block))
         starts = np.append(0, np.cumsum(np.bincount(block, minlength=side * side))).astype(np.int64)
         return cls(interactions.user[order], interactions.item[order], ratings[order], starts)
 

@@ -11,6 +11,7 @@ namespace RECSYS_ISA {
 namespace {
 
 constexpr int64_t ahead = 8;  // ratings between the fetch of two rows and their use
+constexpr int chains = 4;     // of additions in a product, so that none waits for the one before
 
 // The user, or the item, of one rating.
 struct Row {
@@ -27,23 +28,24 @@ struct Products {
     float pq, pp, qq;
 };
 
+inline float total(const vec (&parts)[chains]) { return sum((parts[0] + parts[1]) + (parts[2] + parts[3])); }
+
 // p.q, and |p|^2 and |q|^2 where the optimizer asks for them.
 template <bool norms>
 inline Products products(const float *p, const float *q, int64_t width) {
-    vec pq[2] = {}, pp[2] = {}, qq[2] = {};
+    vec pq[chains] = {}, pp[chains] = {}, qq[chains] = {};
     const auto add = [&](int64_t k, int chain) {
         const vec x = load(p + k), y = load(q + k);
         pq[chain] += x * y;
         if (norms) pp[chain] += x * x, qq[chain] += y * y;
     };
     int64_t k = 0;
-    for (; k + 2 * lanes <= width; k += 2 * lanes) {
-        add(k, 0);
-        add(k + lanes, 1);
-    }
-    if (k < width) add(k, 0);
-    if (!norms) return {sum(pq[0] + pq[1]), 0, 0};
-    return {sum(pq[0] + pq[1]), sum(pp[0] + pp[1]), sum(qq[0] + qq[1])};
+    for (; k + chains * lanes <= width; k += chains * lanes)
+#pragma GCC unroll 4
+        for (int chain = 0; chain < chains; ++chain) add(k + chain * lanes, chain);
+    for (; k < width; k += lanes) add(k, 0);
+    if (!norms) return {total(pq), 0, 0};
+    return {total(pq), total(pp), total(qq)};
 }
 
 // One row moves by rate times its gradient; its bias by a rate of its own.
@@ -106,9 +108,9 @@ struct Momentum {
 
     static float power(float base, int64_t exponent) {
         float result = 1;
-        for (; exponent > 0 && result > 0; exponent >>= 1, base *= base)
+        for (; exponent > 0 && base > 0; exponent >>= 1, base *= base)
             if (exponent & 1) result *= base;
-        return result;
+        return exponent > 0 ? 0 : result;
     }
 
     static float *velocity(const SgdMf &mf, const Row &row) { return row.side.velocity + row.at * mf.width; }
@@ -162,7 +164,8 @@ inline void fetch(const SgdSide &side, int64_t rating, int64_t width) {
 }
 
 template <class Optimizer>
-inline void over_ratings(const SgdMf &mf, int64_t at) {
+inline void over_ratings(const SgdMf &given, int64_t at) {
+    const SgdMf mf = given;  // a copy: the compiler would read the original again after every store
     const int32_t block = mf.order[at];
     const int64_t begin = mf.starts[block], end = mf.starts[block + 1];
     double loss = 0;
