@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Self
 
 import numpy as np
@@ -76,6 +77,7 @@ class BiasedMF(EpochModel):
     """
 
     kind = "biased_mf"
+    _factors: RatingFactors
 
     def __init__(
         self,
@@ -167,9 +169,8 @@ class BiasedMF(EpochModel):
 
     def export(self) -> RatingFactors:
         """Return the published form; its scores are the ratings but for the user's bias, which changes no order."""
-        factors = super().export()
-        assert isinstance(factors, RatingFactors)
-        return factors
+        _ = self.dataset
+        return self._factors
 
     def _start(
         self, dataset: Dataset, scale: Scale, start: BiasedMF | None, rng: np.random.Generator
@@ -195,10 +196,8 @@ class BiasedMF(EpochModel):
         n, learning_rate = len(epochs.blocks.ratings), self.learning_rate
         tables = [*epochs.users.tables(), *epochs.items.tables()]
         for _ in range(self.iterations):
-            strata = epochs.blocks.strata(rng)
-            loss, learning_rate = guarded(
-                tables, lambda rate, strata=strata: epochs.run(rate, strata), learning_rate, n * _WORSE_THAN_NONE
-            )
+            epoch = partial(epochs.run, strata=epochs.blocks.strata(rng))
+            loss, learning_rate = guarded(tables, epoch, learning_rate, n * _WORSE_THAN_NONE)
             yield loss / n * scale.deviation**2
 
 

@@ -57,7 +57,8 @@ class Blocks:
         """All blocks in a new order, one stratum a row: int32 of shape (B, B)."""
         side = round((len(self.starts) - 1) ** 0.5)
         of_user, of_item = np.arange(side), rng.permutation(side)
-        return (of_user * side + of_item[(of_user + of_user[:, None]) % side]).astype(np.int32)
+        blocks: NDArray[np.int32] = (of_user * side + of_item[(of_user + of_user[:, None]) % side]).astype(np.int32)
+        return blocks
 
 
 def _ranges(rows: NDArray[np.int32], n_rows: int, n_ranges: int) -> NDArray[np.int64]:
