@@ -1,4 +1,4 @@
-"""Epochs of stochastic gradient for biased matrix factorization: what stands between the compiled steps and the model."""
+"""Epochs of stochastic gradient for biased matrix factorization, between the compiled steps and the model."""
 
 from __future__ import annotations
 

@@ -120,12 +120,18 @@ CONTESTANTS = {
     },
     "libmf": Contestant(
         "libmf", libmf,
-        {"factors": [32, 64, 128, 256], "learning_rate": [0.03, 0.05, 0.1], "regularization": [0.05, 0.07, 0.1], "iterations": [20, 40, 80]},
+        {
+            "factors": [32, 64, 128, 256], "learning_rate": [0.03, 0.05, 0.1],
+            "regularization": [0.05, 0.07, 0.1], "iterations": [20, 40, 80],
+        },
         {},
     ),
     "cmfrec": Contestant(
         "cmfrec", cmfrec,
-        {"factors": [16, 40, 96], "regularization": [0.07, 0.1, 0.15, 8.0, 12.0, 16.0], "bias": [0.1, 1.0, 3.0], "scale_lam": [True, False], "iterations": [5, 15]},
+        {
+            "factors": [16, 40, 96], "regularization": [0.07, 0.1, 0.15, 8.0, 12.0, 16.0],
+            "bias": [0.1, 1.0, 3.0], "scale_lam": [True, False], "iterations": [5, 15],
+        },
         {},
     ),
     "surprise SVD": Contestant(

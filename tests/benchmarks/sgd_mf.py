@@ -2,8 +2,8 @@
 
 Quality is the RMSE on ml-latest-small, mean over five random folds, predictions clipped to the range of the ratings.
 Everybody is tuned on a tenth of the training part of fold 0; `--search` does it again. Speed is an epoch of ours
-against one of libmf, in turn, on power-law data with planted factors; what libmf does before its first epoch is taken off
-by running it with more and with fewer epochs. Both losses are training RMSE after six epochs.
+against one of libmf, in turn, on power-law data with planted factors; what libmf does before its first epoch is taken
+off by running it with more and with fewer epochs. Both losses are training RMSE after six epochs.
 """
 
 import os

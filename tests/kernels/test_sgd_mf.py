@@ -182,7 +182,7 @@ def test_only_the_blocks_asked_for_are_worked_on():
 
 
 def refused():
-    good, moving = problem(side=1), problem("momentum", side=1)
+    good, moving, ones = problem(side=1), problem("momentum", side=1), np.ones((9, 1), np.float32)
     changes = {
         "float64 factors": {"user_factors": good["user_factors"].astype(np.float64)},
         "float64 ratings": {"ratings": good["ratings"].astype(np.float64)},
@@ -200,7 +200,7 @@ def refused():
         "two widths": {"user_factors": np.zeros((9, 8), np.float32)},
         "bias too short": {"user_bias": np.zeros(8, np.float32)},
         "squares of one side": {"user_squares": np.ones((9, 2), np.float32)},
-        "squares of one column": {"user_squares": np.ones((9, 1), np.float32), "item_squares": np.ones((7, 1), np.float32)},
+        "squares of one column": {"user_squares": ones[:9], "item_squares": ones[:7]},
         "velocity without steps": {**moving, "steps": None},
         "velocity without touched": {**moving, "user_touched": None},
         "steps of another shape": {**moving, "steps": np.zeros((1, 2), np.int64)},
