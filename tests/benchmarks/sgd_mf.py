@@ -40,7 +40,7 @@ def search(ratings: Interactions, fold: np.ndarray) -> None:
     held_out = np.random.default_rng(1).random(len(train)) < 0.1
     fit, validation = train.select(~held_out), train.select(held_out)
     for name, one in CONTESTANTS.items():
-        if one.importable:
+        if one.importable and one.grid:
             errors = [(error(one, fit, validation, settings), settings) for settings in one.every()]
             print(name, *min(errors, key=lambda pair: pair[0]), flush=True)
 

@@ -16,7 +16,7 @@ from recsys.errors import ConfigError, TrainingDivergedError
 from recsys.evaluation import rmse
 from recsys.ids import IdMap
 from recsys.models import BiasedMF
-from recsys.models.sgd_mf_steps import Blocks, Epochs
+from recsys.models.sgd_mf_steps import Blocks, Epochs, Side
 
 OPTIMIZERS = ("sgd", "momentum", "adagrad")
 
@@ -210,6 +210,20 @@ def test_an_epoch_in_many_calls_is_one_in_a_single_call(monkeypatch):
     parts = fitted(dataset, iterations=2).export()
     assert len(calls) > 2
     assert parts.user_vectors.tobytes() == whole.user_vectors.tobytes()
+
+
+def test_an_epoch_of_momentum_ends_with_every_row_where_stepping_it_every_time_would_have_left_it():
+    users = Side.of(np.ones((2, 8), np.float32), np.ones(2, np.float32), "momentum")
+    items = Side.of(np.zeros((1, 8), np.float32), np.zeros(1, np.float32), "momentum")
+    users.velocity[1], users.bias_velocity[1] = 1.0, 2.0  # a user without a rating in this epoch
+    zeros = np.zeros(3, np.int32)
+    blocks = Blocks(zeros, zeros, np.ones(3, np.float32), np.array([0, 3]))
+    Epochs(blocks, users, items, 0.0, 4.0, 0.5, False, 1).run(0.1, np.zeros((1, 1), np.int32))
+    np.testing.assert_allclose(users.factors[1], 1 + 0.5 + 0.25 + 0.125)
+    np.testing.assert_allclose(users.bias[1], 1 + 2 * (0.5 + 0.25 + 0.125))
+    np.testing.assert_allclose(users.velocity[1], 0.125)
+    assert not users.touched.any()
+    assert not items.touched.any()
 
 
 @given(
