@@ -42,17 +42,17 @@ class BiasedMF(EpochModel):
     factors : int
         Length of the vectors, d.
     learning_rate : float
-        Of the factors; where training diverges it is halved.
+        Of the factors; the biases learn at a quarter of it. Where training diverges it is halved.
     regularization : float
         Penalty per rating on the squared lengths of its user and item.
     iterations : int
-        Epochs at most.
-    optimizer : {"adagrad", "sgd", "momentum"}
-        AdaGrad lowers the rates of a row with every rating it sees.
+        Epochs at most. Stopping in time is part of the regularization: find the number with `on_epoch`.
+    optimizer : {"sgd", "momentum", "adagrad"}
+        AdaGrad lowers the rates of a row with every rating it sees; it forgives a learning rate that is too high.
     momentum : float
         Share of its velocity that a row keeps with every rating of anybody; only with ``optimizer="momentum"``.
     asynchronous : bool
-        Threads do not wait for each other (Hogwild: Niu et al. 2011). A little faster with many threads; the numbers
+        Threads do not wait for each other, and may work on the same row at once (Hogwild: Niu et al. 2011); the numbers
         then depend on their timing. Otherwise any number of threads gives the same bits.
     tolerance : float
         Training ends early when an epoch lowers the loss by a smaller share than this; 0 never.
