@@ -42,7 +42,7 @@ class BiasedMF(EpochModel):
     factors : int
         Length of the vectors, d.
     learning_rate : float
-        Of the factors; the biases learn at a quarter of it. Where training diverges it is halved.
+        Of the factors; the biases learn at a quarter of it, but with AdaGrad. Where training diverges it is halved.
     regularization : float
         Penalty per rating on the squared lengths of its user and item.
     iterations : int

@@ -15,7 +15,7 @@ from recsys.data.interactions import Interactions
 
 _BLOCK = 4096  # ratings a block holds on average: its rows stay in the cache, and there are blocks enough to permute
 _WORK = 2**28  # ratings times factors of one kernel call: a fraction of a second
-_BIAS_RATE = 0.25  # of the rate of the factors: biases that learn as fast fit the noise of rows with few ratings
+_BIAS_RATE = 0.25  # of the rate of the factors: biases that learn as fast fit noise; AdaGrad slows them by itself
 _SQUARES = 10.0  # AdaGrad's sums begin here, in squared standard deviations: a row's first ratings move it no further
 
 
@@ -172,7 +172,7 @@ class Epochs:
             blocks.starts,
             strata,
             learning_rate,
-            _BIAS_RATE,
+            _BIAS_RATE if users.squares is None else 1.0,
             self.regularization,
             self.limit,
             users.factors,
