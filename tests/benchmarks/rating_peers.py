@@ -124,7 +124,7 @@ CONTESTANTS = {
         "recsys",
         ours,
         {**_OWN, "optimizer": ["adagrad"]},
-        {"factors": 256, "learning_rate": 0.02, "regularization": 0.08, "iterations": 32, "optimizer": "adagrad"},
+        {"factors": 256, "learning_rate": 0.02, "regularization": 0.06, "iterations": 24, "optimizer": "adagrad"},
     ),
     "BiasedMF as it comes": Contestant("recsys", ours, {}, {}),
     "libmf": Contestant(
