@@ -6,6 +6,7 @@
     ├── DataError               input that cannot be read, or contradicts itself
     │   └── InsufficientDataError   readable, but too little to train or judge on
     ├── ConfigError             a setting, flag or argument that cannot be used
+    │   └── TrainingDivergedError   settings of a model with which its numbers grow beyond all bounds
     ├── NotFoundError           a name that leads nowhere
     │   ├── UnknownUserError
     │   ├── UnknownItemError
@@ -76,6 +77,10 @@ class InsufficientDataError(DataError):
 
 class ConfigError(RecsysError):
     """A setting, flag or argument that cannot be used."""
+
+
+class TrainingDivergedError(ConfigError):
+    """Settings of a model with which its numbers grow beyond all bounds on this data."""
 
 
 class NotFoundError(RecsysError):

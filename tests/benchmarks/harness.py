@@ -11,11 +11,13 @@ from rich.console import Console
 from rich.table import Table
 
 
-def options(description: str) -> argparse.Namespace:
-    """Parse the flags every benchmark has."""
+def options(description: str, **flags: str) -> argparse.Namespace:
+    """Parse the flags every benchmark has, and further on-off ones, given with what they do."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="smaller sizes, within five minutes on two cores")
     parser.add_argument("--json", type=Path, help="also write one JSON object per row to this file")
+    for name, what in flags.items():
+        parser.add_argument(f"--{name}", action="store_true", help=what)
     return parser.parse_args()
 
 

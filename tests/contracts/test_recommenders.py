@@ -9,15 +9,17 @@ from recsys.data import Dataset, Interactions, interactions_from_tuples
 from recsys.errors import ConfigError, UnknownItemError, UnknownUserError
 from recsys.factors import Factors
 from recsys.ids import IdMap
-from recsys.models import ImplicitALS, ItemKNN, Popularity
+from recsys.models import BiasedMF, ImplicitALS, ItemKNN, Popularity
 
 MODELS = {
     "popularity": lambda **extra: Popularity(**extra),
     "item_knn": lambda **extra: ItemKNN(neighbours=20, **extra),
     "als": lambda **extra: ImplicitALS(factors=8, iterations=4, **extra),
+    "biased_mf": lambda **extra: BiasedMF(factors=8, iterations=4, **extra),
 }
 SERVABLE = [name for name, make in MODELS.items() if hasattr(make(), "export")]
-PERSONAL = [name for name in MODELS if name != "popularity"]
+# Those that learn from who has what. Ratings say how much somebody liked what he has, and here that is chance.
+PERSONAL = [name for name in MODELS if name not in ("popularity", "biased_mf")]
 
 
 def two_camps(n_users=60, n_items=40, seed=0):

@@ -8,6 +8,7 @@ import pytest
 
 from batch_jobs import cli, demo
 from batch_jobs.console import Screen
+from recsys import errors
 
 
 @pytest.fixture(autouse=True)
@@ -112,3 +113,12 @@ def test_the_demo_asks_its_server_whatever_proxy_is_set(monkeypatch):
     monkeypatch.delenv("no_proxy", raising=False)
     with demo._server() as url:
         assert demo._call(f"{url}/health/live")
+
+
+def test_every_error_of_ours_has_an_exit_status():
+    kinds = [errors.RecsysError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    unknown = [kind.__name__ for kind in kinds[1:] if not issubclass(kind, tuple(cli.EXIT_STATUS))]
+    assert len(kinds) > 10
+    assert not unknown
