@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "als.hpp"
+#include "bpr.hpp"
 #include "topk.hpp"
 
 namespace recsys {
@@ -33,12 +34,14 @@ struct InstructionSet {
     decltype(&base::select_block) select_block;
     decltype(&base::als_block) als_block;
     decltype(&base::als_exact_block) als_exact_block;
+    decltype(&base::bpr_blocks) bpr_blocks;
 };
 
 extern InstructionSet chosen;  // set once, at import
 
 void bind_topk(nb::module_ &m);
 void bind_als(nb::module_ &m);
+void bind_bpr(nb::module_ &m);
 
 inline void require(bool holds, const char *message) {
     if (!holds) throw nb::value_error(message);

@@ -14,7 +14,7 @@ InstructionSet chosen;
 
 namespace {
 
-#define RECSYS_SET(name, isa) {name, isa::search_block, isa::select_block, isa::als_block, isa::als_exact_block}
+#define RECSYS_SET(name, isa) {name, isa::search_block, isa::select_block, isa::als_block, isa::als_exact_block, isa::bpr_blocks}
 
 // Best first; the last one runs everywhere.
 std::vector<InstructionSet> supported_sets() {
@@ -56,4 +56,5 @@ NB_MODULE(_kernels, m) {
     }, "Names of the instruction sets this machine supports, best first.");
     bind_topk(m);
     bind_als(m);
+    bind_bpr(m);
 }
