@@ -12,6 +12,7 @@
     │   └── NoModelError        the namespace has no published model, or not that version
     ├── ArtifactError           a stored artefact that fails verification
     ├── ConflictError           somebody else moved first, or it exists already
+    ├── TrainingDivergedError   numbers grew beyond all bounds while a model trained
     ├── GateRefusedError        the candidate is worse than what is in service
     └── StorageError            the disk, database or port underneath refuses
 
@@ -100,6 +101,10 @@ class ArtifactError(RecsysError):
 
 class ConflictError(RecsysError):
     """Somebody else moved first, or what was to be created exists already."""
+
+
+class TrainingDivergedError(RecsysError):
+    """A training whose numbers grow beyond all bounds with these settings."""
 
 
 class GateRefusedError(RecsysError):

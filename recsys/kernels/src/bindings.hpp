@@ -34,7 +34,7 @@ struct InstructionSet {
     decltype(&base::select_block) select_block;
     decltype(&base::als_block) als_block;
     decltype(&base::als_exact_block) als_exact_block;
-    decltype(&base::bpr_blocks) bpr_blocks;
+    decltype(&base::bpr_range) bpr_range;
 };
 
 extern InstructionSet chosen;  // set once, at import

@@ -26,11 +26,11 @@ inline uint64_t mixed(uint64_t z) {
     return z ^ (z >> 31);
 }
 
-inline int32_t drawn(const BprEpoch &epoch, uint64_t counter) {
-    const uint64_t bits = mixed(epoch.key + counter * 0x9e3779b97f4a7c15u);
-    const int32_t slot = int32_t(((bits >> 32) * uint64_t(epoch.n_items)) >> 32);
-    if (!epoch.threshold || uint32_t(bits) < epoch.threshold[slot]) return slot;
-    return epoch.alias[slot];
+inline int32_t drawn(const BprBlocks &args, uint64_t counter) {
+    const uint64_t bits = mixed(args.key + counter * 0x9e3779b97f4a7c15u);
+    const int32_t slot = int32_t(((bits >> 32) * uint64_t(args.n_items)) >> 32);
+    if (!args.threshold || uint32_t(bits) < args.threshold[slot]) return slot;
+    return args.alias[slot];
 }
 
 inline bool has(const int32_t *items, int64_t count, int32_t item) {
@@ -46,19 +46,19 @@ inline void fetch(const float *row, int64_t width) {
     for (int64_t k = 0; k < width; k += 16) __builtin_prefetch(row + k, 1, 2);
 }
 
-Sample sample(const BprEpoch &epoch, int64_t place, int32_t *rows) {
-    const int32_t u = epoch.users[place];
-    const int32_t *items = epoch.indices + epoch.indptr[u];
-    const int64_t count = epoch.indptr[u + 1] - epoch.indptr[u], draws = 2 * epoch.negatives + 30;
+Sample sample(const BprBlocks &args, int64_t place, int32_t *rows) {
+    const int32_t u = args.users[place];
+    const int32_t *items = args.indices + args.indptr[u];
+    const int64_t count = args.indptr[u + 1] - args.indptr[u], draws = 2 * args.negatives + 30;
     int32_t found = 0;
-    rows[0] = epoch.items[place];
-    fetch(epoch.x + u * epoch.width, epoch.width);
-    fetch(epoch.y + rows[0] * epoch.width, epoch.width);
-    for (int64_t k = 0; k < draws && found < epoch.negatives && count < epoch.n_items; ++k) {
-        const int32_t item = drawn(epoch, uint64_t(place * draws + k));
+    rows[0] = args.items[place];
+    fetch(args.x + u * args.width, args.width);
+    fetch(args.y + rows[0] * args.width, args.width);
+    for (int64_t k = 0; k < draws && found < args.negatives && count < args.n_items; ++k) {
+        const int32_t item = drawn(args, uint64_t(place * draws + k));
         rows[found + 1] = item;
         if (has(items, count, item)) continue;
-        fetch(epoch.y + item * epoch.width, epoch.width);
+        fetch(args.y + item * args.width, args.width);
         ++found;
     }
     return {found, rows};
@@ -75,9 +75,24 @@ inline float dot(const float *x, const float *y, int64_t width) {
     return sum(even + odd);
 }
 
-inline void score(const BprEpoch &epoch, const float *x, const Sample &sample, float *scores) {
-    for (int32_t r = 0; r <= sample.count; ++r)
-        scores[r] = dot(x, epoch.y + sample.rows[r] * epoch.width, epoch.width) + epoch.bias[sample.rows[r]];
+// Eight rows at a time come out of one reduction.
+inline void score(const BprBlocks &args, const float *x, const Sample &sample, float *scores) {
+    const int64_t width = args.width;
+    int32_t r = 0;
+    for (; r + group <= sample.count + 1; r += group) {
+        const float *y[group];
+        for (int i = 0; i < group; ++i) y[i] = args.y + sample.rows[r + i] * width;
+        vec acc[group] = {};
+        for (int64_t k = 0; k < width; k += lanes) {
+            vec of_user = load(x + k);
+            RECSYS_HOLD(of_user);
+#pragma GCC unroll 8
+            for (int i = 0; i < group; ++i) acc[i] += of_user * load(y[i] + k);
+        }
+        store(scores + r, reduce(acc));
+    }
+    for (; r <= sample.count; ++r) scores[r] = dot(x, args.y + sample.rows[r] * width, width);
+    for (r = 0; r <= sample.count; ++r) scores[r] += args.bias[sample.rows[r]];
 }
 
 inline float clipped(float difference) {  // NaN stays NaN
@@ -115,23 +130,12 @@ void bpr(Sample &sample, float *values, LogSum &loss) {
     keep_negative(sample, hardest);
 }
 
-void bpr_mean(Sample &sample, float *values, LogSum &loss) {
-    const float s = values[0];
-    values[0] = 0;
-    for (int32_t r = 1; r <= sample.count; ++r) {
-        const float e = __builtin_expf(clipped(values[r] - s));
-        loss.add(1 + e);
-        values[r] = -e / (1 + e) / sample.count;
-        values[0] -= values[r];
-    }
-}
-
 // WARP: log(1 + rank) (1 - s_i + s_j), j the first negative within the margin, rank = (n_items - 1) / draws until j.
-double warp(const BprEpoch &epoch, Sample &sample, float *values) {
+double warp(const BprBlocks &args, Sample &sample, float *values) {
     for (int32_t r = 1; r <= sample.count; ++r) {
         const float hinge = 1 - values[0] + values[r];
         if (hinge <= 0) continue;
-        const float weight = __builtin_logf(float(1 + (epoch.n_items - 1) / r));
+        const float weight = __builtin_logf(float(1 + (args.n_items - 1) / r));
         values[0] = weight, values[1] = -weight;
         keep_negative(sample, r);
         return double(weight) * hinge;
@@ -142,11 +146,11 @@ double warp(const BprEpoch &epoch, Sample &sample, float *values) {
 
 // Softmax: -log p_i, p ~ exp(s) over the positive and the negatives, these weighted 1 / (n q): with that the
 // denominator is in expectation the one over the whole catalogue (Bengio and Senecal 2008).
-void softmax(const BprEpoch &epoch, const Sample &sample, float *values, LogSum &loss) {
+void softmax(const BprBlocks &args, const Sample &sample, float *values, LogSum &loss) {
     const float log_n = __builtin_logf(float(sample.count)), s = values[0];
     float total = 1;
     for (int32_t r = 1; r <= sample.count; ++r)
-        total += values[r] = __builtin_expf(clipped(values[r] - s - log_n - epoch.log_q[sample.rows[r]]));
+        total += values[r] = __builtin_expf(clipped(values[r] - s - log_n - args.log_q[sample.rows[r]]));
     loss.add(total);
     for (int32_t r = 1; r <= sample.count; ++r) values[r] /= -total;
     values[0] = 1 - 1 / total;
@@ -155,58 +159,57 @@ void softmax(const BprEpoch &epoch, const Sample &sample, float *values, LogSum 
 inline float rate(float learning_rate, float *sum, float squared) {
     if (!sum) return learning_rate;
     *sum += squared;
-    return learning_rate / __builtin_sqrtf(*sum + 1e-12f);
+    return learning_rate / __builtin_sqrtf(*sum);
 }
 
 inline float *at(float *sums, int64_t row) { return sums ? sums + row : nullptr; }
 
-void step(const BprEpoch &epoch, int32_t u, const Sample &sample, const float *coefficients, float *gradient) {
-    const int64_t width = epoch.width;
-    float *x = epoch.x + u * width;
-    const float squared = epoch.x_sum ? dot(x, x, width) : 0, reg = epoch.regularization;
+void step(const BprBlocks &args, int32_t u, const Sample &sample, const float *coefficients, float *gradient) {
+    const int64_t width = args.width;
+    float *x = args.x + u * width;
+    const float squared = args.x_sum ? dot(x, x, width) : 0, reg = args.regularization;
     for (int32_t r = 0; r <= sample.count; ++r) {
         const int64_t row = sample.rows[r];
         const float c = coefficients[r], c2 = c * c;
-        const float of_bias = rate(epoch.learning_rate, at(epoch.bias_sum, row), c2);
-        epoch.bias[row] += of_bias * (c - reg * epoch.bias[row]);
-        const float of_row = rate(epoch.learning_rate, at(epoch.y_sum, row), c2 * squared);
+        const float of_bias = rate(args.learning_rate, at(args.bias_sum, row), c2);
+        args.bias[row] += of_bias * (c - reg * args.bias[row]);
+        const float of_row = rate(args.learning_rate, at(args.y_sum, row), c2 * squared);
         const vec along = vec{} + of_row * c, kept = vec{} + (1 - of_row * reg), weight = vec{} + c;
-        float *y = epoch.y + row * width;
+        float *y = args.y + row * width;
         for (int64_t k = 0; k < width; k += lanes) {
             const vec old = load(y + k), before = r ? load(gradient + k) : vec{};
             store(gradient + k, before + weight * old);
             store(y + k, kept * old + along * load(x + k));
         }
     }
-    const float of_user = rate(epoch.learning_rate, at(epoch.x_sum, u), epoch.x_sum ? dot(gradient, gradient, width) : 0);
+    const float of_user = rate(args.learning_rate, at(args.x_sum, u), args.x_sum ? dot(gradient, gradient, width) : 0);
     const vec along = vec{} + of_user, kept = vec{} + (1 - of_user * reg);
     for (int64_t k = 0; k < width; k += lanes) store(x + k, kept * load(x + k) + along * load(gradient + k));
 }
 
 }  // namespace
 
-double bpr_blocks(const BprEpoch &epoch, int64_t begin, int64_t end, float *reals, int32_t *rows) {
-    float *gradient = reals, *values = reals + epoch.width;
+double bpr_range(const BprBlocks &args, int64_t begin, int64_t end, float *reals, int32_t *rows) {
+    float *gradient = reals, *values = reals + args.width;
     LogSum logs;
     double loss = 0;
     for (int64_t block = begin; block < end; ++block) {
-        const int64_t first = epoch.blocks[block] * epoch.block_size, behind = first + epoch.block_size;
-        const int64_t last = behind < epoch.n ? behind : epoch.n;
+        const int64_t first = args.blocks[block] * args.block_size, behind = first + args.block_size;
+        const int64_t last = behind < args.n ? behind : args.n;
         Sample ring[bpr_ahead + 1];
         for (int64_t place = first; place < last + bpr_ahead; ++place) {
             const int64_t slot = place % (bpr_ahead + 1);
-            if (place < last) ring[slot] = sample(epoch, place, rows + slot * (epoch.negatives + 2));
+            if (place < last) ring[slot] = sample(args, place, rows + slot * (args.negatives + 2));
             const int64_t now = place - bpr_ahead;
             if (now < first) continue;
             Sample &current = ring[now % (bpr_ahead + 1)];
             if (!current.count) continue;
-            const int32_t u = epoch.users[now];
-            score(epoch, epoch.x + u * epoch.width, current, values);
-            if (epoch.loss == Ranking::bpr) bpr(current, values, logs);
-            if (epoch.loss == Ranking::bpr_mean) bpr_mean(current, values, logs);
-            if (epoch.loss == Ranking::softmax) softmax(epoch, current, values, logs);
-            if (epoch.loss == Ranking::warp) loss += warp(epoch, current, values);
-            if (current.count) step(epoch, u, current, values, gradient);
+            const int32_t u = args.users[now];
+            score(args, args.x + u * args.width, current, values);
+            if (args.loss == Ranking::bpr) bpr(current, values, logs);
+            if (args.loss == Ranking::softmax) softmax(args, current, values, logs);
+            if (args.loss == Ranking::warp) loss += warp(args, current, values);
+            if (current.count) step(args, u, current, values, gradient);
         }
     }
     logs.flush();

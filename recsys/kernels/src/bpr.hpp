@@ -5,11 +5,11 @@
 
 namespace recsys {
 
-enum class Ranking { bpr, warp, softmax, bpr_mean };
+enum class Ranking { bpr, warp, softmax };
 
 // score(u, i) = x_u . y_i + b_i. The draws of a positive are hashes of (key, its place), so that they depend neither on
 // threads nor on the order of the blocks.
-struct BprEpoch {
+struct BprBlocks {
     const int32_t *users, *items;  // IN (n) the positives
     const int32_t *blocks;         // IN (n_blocks) runs of `block_size` positives, in the order in which to work on them
     const int64_t *indptr;         // IN (n_users + 1)
@@ -33,7 +33,7 @@ inline int64_t bpr_rows(int64_t negatives) { return (bpr_ahead + 1) * (negatives
 
 #define RECSYS_DECLARE(isa)                                                                           \
     namespace isa {                                                                                   \
-    double bpr_blocks(const BprEpoch &epoch, int64_t begin, int64_t end, float *reals, int32_t *rows); \
+    double bpr_range(const BprBlocks &args, int64_t begin, int64_t end, float *reals, int32_t *rows); \
     }
 RECSYS_DECLARE(base)
 RECSYS_DECLARE(v3)

@@ -14,7 +14,7 @@ InstructionSet chosen;
 
 namespace {
 
-#define RECSYS_SET(name, isa) {name, isa::search_block, isa::select_block, isa::als_block, isa::als_exact_block, isa::bpr_blocks}
+#define RECSYS_SET(name, isa) {name, isa::search_block, isa::select_block, isa::als_block, isa::als_exact_block, isa::bpr_range}
 
 // Best first; the last one runs everywhere.
 std::vector<InstructionSet> supported_sets() {
