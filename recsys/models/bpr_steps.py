@@ -166,7 +166,16 @@ class RankingLoss:
         The kernel is called for a bounded amount of work at a time, so that Ctrl-C is answered in between.
         """
         data, drawn = self.positives, self.negatives
-        arguments = (_BLOCK, data.indptr, data.indices, drawn.threshold, drawn.alias, drawn.log_q, self.loss, self.draws)
+        arguments = (
+            _BLOCK,
+            data.indptr,
+            data.indices,
+            drawn.threshold,
+            drawn.alias,
+            drawn.log_q,
+            self.loss,
+            self.draws,
+        )
         state = (tables.x, tables.y, tables.bias, *tables.sums)
         total = 0.0
         for some in self._calls(blocks, tables.x.shape[1]):
