@@ -15,9 +15,9 @@ from batch_jobs.stores import Stores
 from recsys.artifacts import ArtifactManifest, Histories, describe, pack
 from recsys.data import Cleaned, Dataset, Interactions, clean, to_interactions
 from recsys.errors import ConfigError
-from recsys.models import ImplicitALS, ItemKNN, Popularity, Recommender, ServableRecommender
+from recsys.models import BPR, ImplicitALS, ItemKNN, Popularity, Recommender, ServableRecommender
 
-MODELS: dict[str, type[Recommender]] = {model.kind: model for model in (ImplicitALS, Popularity, ItemKNN)}
+MODELS: dict[str, type[Recommender]] = {model.kind: model for model in (ImplicitALS, BPR, Popularity, ItemKNN)}
 SERVABLE = [kind for kind, model in MODELS.items() if hasattr(model, "export")]
 
 

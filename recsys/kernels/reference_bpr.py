@@ -116,13 +116,13 @@ def _bpr(rows: NDArray[np.int32], s: NDArray[np.float64], _log_q: NDArray[np.flo
 
 
 def _warp(rows: NDArray[np.int32], s: NDArray[np.float64], log_q: NDArray[np.float32]) -> Step:
-    """``log(1 + rank) (1 - s_i + s_j)`` with the first negative where that is above 0, by its place among the draws."""
+    """``log(1 + rank) / log(n_items) (1 - s_i + s_j)`` with the first negative where that is above 0."""
     hinge = 1 - s[0] + s[1:]
     violating = np.flatnonzero(hinge > 0)
     if not len(violating):
         return rows[:0], s[:0], 0.0
     first = violating[0]
-    weight = np.log(1 + (len(log_q) - 1) // (first + 1))
+    weight = np.log(1 + (len(log_q) - 1) // (first + 1)) / np.log(len(log_q))
     return rows[[0, first + 1]], np.array([weight, -weight]), float(weight * hinge[first])
 
 

@@ -2,7 +2,8 @@
 
 from recsys.models.als import ImplicitALS
 from recsys.models.base import Recommender, ServableRecommender
+from recsys.models.bpr import BPR
 from recsys.models.item_knn import ItemKNN
 from recsys.models.popularity import Popularity
 
-__all__ = ["ImplicitALS", "ItemKNN", "Popularity", "Recommender", "ServableRecommender"]
+__all__ = ["BPR", "ImplicitALS", "ItemKNN", "Popularity", "Recommender", "ServableRecommender"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recsys.data.dataset import Dataset
 from recsys.errors import ConfigError, DataError
@@ -21,19 +23,19 @@ _START = 0.1  # expected length of a vector before training
 class BPR(EpochModel):
     """Matrix factorization that ranks what a user has above what the user has not.
 
-    ``score(u, i) = x_u.y_i + b_i`` is trained by stochastic gradient: each observed pair (u, i) meets `negatives` items j
-    that u does not have, drawn with probability ``q_j`` in proportion to ``count_j ** popularity_exponent``. The loss is
+    ``score(u, i) = x_u.y_i + b_i`` is trained by stochastic gradient: each observed pair (u, i) meets `negatives` items
+    j the user does not have, drawn with probability ``q_j`` in proportion to ``count_j ** popularity_exponent``. Loss:
 
-    - ``"bpr"``: ``-log sigmoid(s_i - s_j)`` with the highest-scored of the negatives. With one negative this is Rendle et
-      al. 2009 (BPR: Bayesian Personalized Ranking from Implicit Feedback); more of them make every step count for the
-      head of the list (Zhang et al. 2013, Optimizing Top-N Collaborative Filtering via Dynamic Negative Item Sampling).
-    - ``"warp"``: ``log(1 + rank) max(0, 1 - s_i + s_j)`` with the first negative within the margin, in the order drawn;
-      rank is estimated as ``(n_items - 1) / draws`` (Weston, Bengio and Usunier 2011, WSABIE).
-    - ``"softmax"``: ``-log [e^s_i / (e^s_i + sum_j e^(s_j - log(n q_j)))]`` over n negatives, whose correction makes up
+    - ``"bpr"``: ``-log sigmoid(s_i - s_j)`` with the negative of the highest score. With one negative this is Rendle et
+      al. 2009 (BPR: Bayesian Personalized Ranking from Implicit Feedback); with more, every step counts for the head of
+      the list (Zhang et al. 2013, Optimizing Top-N Collaborative Filtering via Dynamic Negative Item Sampling).
+    - ``"warp"``: ``log(1 + rank) max(0, 1 - s_i + s_j) / log(n_items)`` with the first negative within the margin; if it
+      is draw k, rank is estimated as ``(n_items - 1) / k`` (Weston, Bengio and Usunier 2011, WSABIE).
+    - ``"softmax"``: ``-log [e^s_i / (e^s_i + sum_j e^(s_j - log(n q_j)))]`` over n negatives; the correction makes up
       for how often each is drawn (Bengio and Senecal 2008, Adaptive Importance Sampling).
 
-    plus ``regularization / 2`` times the squared length of each vector and bias at each of its steps. Weights above 0 all
-    count alike.
+    To each step belongs the penalty ``regularization / 2`` times the squared vectors and biases it touches. All weights
+    above 0 count alike.
 
     Parameters
     ----------
@@ -47,13 +49,14 @@ class BPR(EpochModel):
         Steps of ``learning_rate / sqrt(sum of squared gradients)``, one sum for each vector and bias, or of
         `learning_rate` alone.
     negatives : int
-        Drawn for each positive; for ``"warp"`` at most as many.
+        Drawn for each positive. By default 32, but for ``"bpr"`` one for every 512 items of the catalogue, 64 at most:
+        the highest of them then stands at about the same place in the list.
     popularity_exponent : float
         0 draws all items alike, 1 as often as they occur.
     asynchronous : bool
         Train on all `threads` without locks (Recht et al. 2011, Hogwild). The draws stay the same, but steps meet in
-        another order every time and now and then one is lost: two fits then differ in their last digits at first, and in
-        some list entries at the end. Without it one thread trains, and the same seed gives the same bits.
+        another order every time and now and then one overwrites another: two fits are alike in quality and differ in
+        their numbers. Without it one thread trains, and the same seed gives the same bits.
     tolerance : float
         Training ends early when an epoch lowers the loss by a smaller share than this; 0 never.
     patience : int
@@ -62,8 +65,8 @@ class BPR(EpochModel):
 
     Attributes
     ----------
-    loss_of_epochs : see `EpochModel.loss`
-        Mean over the observed pairs, without the penalty.
+    loss : list of float
+        Mean over the observed pairs during each epoch, without the penalty; it comes for free.
 
     Examples
     --------
@@ -86,7 +89,7 @@ class BPR(EpochModel):
         regularization: float = 0.03,
         iterations: int = 30,
         optimizer: str = "adagrad",
-        negatives: int = 32,
+        negatives: int | None = None,
         popularity_exponent: float = 0.0,
         asynchronous: bool = False,
         tolerance: float = 0.0,
@@ -94,7 +97,7 @@ class BPR(EpochModel):
         threads: int = 1,
         seed: int = 0,
     ) -> None:
-        if min(factors, iterations, negatives, patience, threads) < 1:
+        if min(factors, iterations, patience, threads, 1 if negatives is None else negatives) < 1:
             raise ConfigError("factors, iterations, negatives, patience and threads are at least 1")
         if not (0 < learning_rate < np.inf and 0 <= regularization < np.inf):
             raise ConfigError("learning_rate is above 0, regularization 0 or more, and both are finite")
@@ -165,7 +168,7 @@ class BPR(EpochModel):
             self.ranking_loss,
             Positives.of(user_items, rng),
             Negatives.of(counts, self.popularity_exponent),
-            self.negatives,
+            self._draws(len(dataset.items)),
             self.regularization,
             self.threads if self.asynchronous else 1,
         )
@@ -179,8 +182,13 @@ class BPR(EpochModel):
         self._tables = tables
         return self
 
+    def _draws(self, n_items: int) -> int:
+        if self.negatives is not None:
+            return self.negatives
+        return max(1, min(64, n_items // 512)) if self.ranking_loss == "bpr" else 32
+
     def _start(
-        self, dataset: Dataset, active: np.ndarray, rng: np.random.Generator, start: ServableRecommender | None
+        self, dataset: Dataset, active: NDArray[np.bool_], rng: np.random.Generator, start: ServableRecommender | None
     ) -> Tables:
         """Small random vectors, zero for users without an item, and what `start` knows."""
         tables = Tables.zeros(len(dataset.users), len(dataset.items), self.factors, adagrad=self.optimizer == "adagrad")
@@ -198,7 +206,7 @@ class BPR(EpochModel):
             blocks, key = objective.positives.blocks(rng), int(rng.integers(2**63))
             loss, rate = guarded(
                 tables.all(),
-                lambda rate, blocks=blocks, key=key: objective.descend(tables, blocks, key, rate),
+                partial(objective.descend, tables, blocks, key),
                 rate,
                 2 * objective.of_nothing(),
             )

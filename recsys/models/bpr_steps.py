@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -71,8 +72,8 @@ class Negatives:
         """Distribution over items that have `counts` users each; nobody's items can be drawn too."""
         weight = np.maximum(counts, 1).astype(np.float64) ** exponent
         q = weight / weight.sum()
-        table = alias_table(q) if exponent else (None, None)
-        return cls(*table, np.log(q).astype(np.float32))
+        threshold, alias = alias_table(q) if exponent else (None, None)
+        return cls(threshold, alias, np.log(q).astype(np.float32))
 
 
 def alias_table(q: NDArray[np.float64]) -> tuple[NDArray[np.uint32], NDArray[np.int32]]:
@@ -158,7 +159,7 @@ class RankingLoss:
     def of_nothing(self) -> float:
         """Return the mean loss where all scores are equal."""
         n_items = len(self.negatives.log_q)
-        return {"bpr": np.log(2), "warp": np.log(n_items), "softmax": np.log(n_items)}[self.loss]
+        return {"bpr": math.log(2), "warp": 1.0, "softmax": math.log(n_items)}[self.loss]
 
     def descend(self, tables: Tables, blocks: NDArray[np.int32], key: int, learning_rate: float) -> float:
         """Take one step for every positive, in place; return the mean loss on the way.

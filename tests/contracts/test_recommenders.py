@@ -9,12 +9,13 @@ from recsys.data import Dataset, Interactions, interactions_from_tuples
 from recsys.errors import ConfigError, UnknownItemError, UnknownUserError
 from recsys.factors import Factors
 from recsys.ids import IdMap
-from recsys.models import ImplicitALS, ItemKNN, Popularity
+from recsys.models import BPR, ImplicitALS, ItemKNN, Popularity
 
 MODELS = {
     "popularity": lambda **extra: Popularity(**extra),
     "item_knn": lambda **extra: ItemKNN(neighbours=20, **extra),
     "als": lambda **extra: ImplicitALS(factors=8, iterations=4, **extra),
+    "bpr": lambda **extra: BPR(factors=8, **extra),
 }
 SERVABLE = [name for name, make in MODELS.items() if hasattr(make(), "export")]
 PERSONAL = [name for name in MODELS if name != "popularity"]

@@ -130,12 +130,13 @@ void bpr(Sample &sample, float *values, LogSum &loss) {
     keep_negative(sample, hardest);
 }
 
-// WARP: log(1 + rank) (1 - s_i + s_j), j the first negative within the margin, rank = (n_items - 1) / draws until j.
+// WARP: log(1 + rank) / log(n_items) (1 - s_i + s_j), j the first negative within the margin, rank = (n_items - 1) / its
+// place among the draws.
 double warp(const BprBlocks &args, Sample &sample, float *values) {
     for (int32_t r = 1; r <= sample.count; ++r) {
         const float hinge = 1 - values[0] + values[r];
         if (hinge <= 0) continue;
-        const float weight = __builtin_logf(float(1 + (args.n_items - 1) / r));
+        const float weight = __builtin_logf(float(1 + (args.n_items - 1) / r)) / __builtin_logf(float(args.n_items));
         values[0] = weight, values[1] = -weight;
         keep_negative(sample, r);
         return double(weight) * hinge;
