@@ -163,5 +163,7 @@ def _step(
     for row, weight in zip(rows, c, strict=True):
         gradient += weight * y[row]
         bias[row] += rate(bias_sum, row, weight**2) * (weight - regularization * bias[row])
-        y[row] += rate(y_sum, row, weight**2 * (of_user @ of_user)) * (weight * of_user - regularization * y[row])
-    x[u] += rate(x_sum, u, gradient @ gradient) * (gradient - regularization * of_user)
+        y[row] += rate(y_sum, row, float(weight**2 * (of_user @ of_user))) * (
+            weight * of_user - regularization * y[row]
+        )
+    x[u] += rate(x_sum, u, float(gradient @ gradient)) * (gradient - regularization * of_user)

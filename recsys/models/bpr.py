@@ -7,17 +7,19 @@ from functools import partial
 from typing import Self
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recsys.data.dataset import Dataset
 from recsys.errors import ConfigError, DataError
 from recsys.factors import Factors
 from recsys.models.base import Progress, ServableRecommender
-from recsys.models.bpr_steps import Negatives, Positives, RankingLoss, Tables
+from recsys.models.bpr_steps import Negatives, Positives, RankingLoss, Sums, Tables
 from recsys.models.sgd import guarded
 from recsys.models.training import EpochModel, OnEpoch, carry_over
 
 _START = 0.1  # expected length of a vector before training
+_WORSE_THAN_NONE = 2.0  # a loss this many times that of equal scores: the training diverges
 
 
 class BPR(EpochModel):
@@ -29,8 +31,8 @@ class BPR(EpochModel):
     - ``"bpr"``: ``-log sigmoid(s_i - s_j)`` with the negative of the highest score. With one negative this is Rendle et
       al. 2009 (BPR: Bayesian Personalized Ranking from Implicit Feedback); with more, every step counts for the head of
       the list (Zhang et al. 2013, Optimizing Top-N Collaborative Filtering via Dynamic Negative Item Sampling).
-    - ``"warp"``: ``log(1 + rank) max(0, 1 - s_i + s_j) / log(n_items)`` with the first negative within the margin; if it
-      is draw k, rank is estimated as ``(n_items - 1) / k`` (Weston, Bengio and Usunier 2011, WSABIE).
+    - ``"warp"``: ``log(1 + rank) max(0, 1 - s_i + s_j) / log(n_items)`` with the first negative within the margin; if
+      it is draw k, rank is estimated as ``(n_items - 1) / k`` (Weston, Bengio and Usunier 2011, WSABIE).
     - ``"softmax"``: ``-log [e^s_i / (e^s_i + sum_j e^(s_j - log(n q_j)))]`` over n negatives; the correction makes up
       for how often each is drawn (Bengio and Senecal 2008, Adaptive Importance Sampling).
 
@@ -124,7 +126,7 @@ class BPR(EpochModel):
         self.seed = seed
         self.loss: list[float] = []
         self.scores: list[float] = []
-        self._tables: Tables | None = None
+        self._sums: Sums = (None, None, None)
 
     def fit(
         self,
@@ -154,14 +156,7 @@ class BPR(EpochModel):
         TrainingDivergedError
             If the numbers grow beyond all bounds, even with a learning rate halved several times.
         """
-        user_items = dataset.user_items.copy()
-        user_items.eliminate_zeros()  # no weight: not observed
-        if user_items.nnz and user_items.data.min() < 0:
-            raise DataError(
-                "implicit feedback has no negative weights",
-                field="weight",
-                remedy="Drop what is no sign of interest with min_weight, or use weights='binary'",
-            )
+        user_items = _observed(dataset)
         rng = np.random.default_rng(self.seed)
         counts = np.bincount(user_items.indices, minlength=len(dataset.items)).astype(np.float32)
         objective = RankingLoss(
@@ -172,14 +167,17 @@ class BPR(EpochModel):
             self.regularization,
             self.threads if self.asynchronous else 1,
         )
-        tables = self._start(dataset, np.diff(user_items.indptr) > 0, rng, start)
+        tables = self._start(dataset, np.diff(user_items.indptr) > 0, rng)
+        if start is not None:
+            carry_over(start, dataset, tables.x[:, : self.factors], tables.y[:, : self.factors])
+            _carry_columns(start, dataset, tables)
 
         def factors(_last: bool) -> Factors:
             x, y = (table[:, : self.factors].copy() for table in (tables.x, tables.y))
             return Factors(x, y, tables.bias.copy())
 
         self._train(dataset, self._epochs(objective, tables, rng), factors, progress, on_epoch)
-        self._tables = tables
+        self._sums = tables.sums
         return self
 
     def _draws(self, n_items: int) -> int:
@@ -187,27 +185,43 @@ class BPR(EpochModel):
             return self.negatives
         return max(1, min(64, n_items // 512)) if self.ranking_loss == "bpr" else 32
 
-    def _start(
-        self, dataset: Dataset, active: NDArray[np.bool_], rng: np.random.Generator, start: ServableRecommender | None
-    ) -> Tables:
-        """Small random vectors, zero for users without an item, and what `start` knows."""
+    def _start(self, dataset: Dataset, active: NDArray[np.bool_], rng: np.random.Generator) -> Tables:
+        """Small random vectors; zero for users without an item, who are then ranked by the bias."""
         tables = Tables.zeros(len(dataset.users), len(dataset.items), self.factors, adagrad=self.optimizer == "adagrad")
         scale = np.float32(_START / self.factors**0.5)
         for table in (tables.x, tables.y):
             table[:, : self.factors] = rng.standard_normal((len(table), self.factors), np.float32) * scale
         tables.x[~active] = 0
-        if start is not None:
-            carry_over(start, dataset, tables.x, tables.y)
         return tables
 
     def _epochs(self, objective: RankingLoss, tables: Tables, rng: np.random.Generator) -> Iterator[float]:
         rate = self.learning_rate
         for _ in range(self.iterations):
             blocks, key = objective.positives.blocks(rng), int(rng.integers(2**63))
-            loss, rate = guarded(
-                tables.all(),
-                partial(objective.descend, tables, blocks, key),
-                rate,
-                2 * objective.of_nothing(),
-            )
+            work = partial(objective.descend, tables, blocks, key)
+            loss, rate = guarded(tables.all(), work, rate, ceiling=_WORSE_THAN_NONE * objective.of_nothing())
             yield loss
+
+
+def _observed(dataset: Dataset) -> sp.csr_matrix:
+    """Pairs of a weight above 0; `DataError` if one is below."""
+    user_items = dataset.user_items.copy()
+    user_items.eliminate_zeros()  # no weight: not observed
+    if user_items.nnz and user_items.data.min() < 0:
+        raise DataError(
+            "implicit feedback has no negative weights",
+            field="weight",
+            remedy="Drop what is no sign of interest with min_weight, or use weights='binary'",
+        )
+    return user_items
+
+
+def _carry_columns(start: ServableRecommender, dataset: Dataset, tables: Tables) -> None:
+    """Overwrite the biases of items an earlier model knows, and AdaGrad's sums where it has them."""
+    users = start.dataset.users.encode(dataset.users.ids())
+    items = start.dataset.items.encode(dataset.items.ids())
+    sums = start._sums if isinstance(start, BPR) else (None, None, None)
+    columns = zip((start.export().item_bias, *sums), (tables.bias, *tables.sums), strict=True)
+    for (source, target), rows in zip(columns, (items, users, items, items), strict=True):
+        if source is not None and target is not None:
+            target[rows >= 0] = source[rows[rows >= 0]]

@@ -19,6 +19,10 @@ _LINE = 16  # floats
 _FIRST_SUM = 0.01  # of squared gradients: bounds the first steps, and the share of a vector the penalty takes at once
 
 
+Sums = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]] | tuple[None, None, None]
+"""AdaGrad's sums of squared gradients, one a row: of user vectors, item vectors and item biases."""
+
+
 @dataclass(frozen=True, eq=False)
 class Positives:
     """The observed pairs in random order, and the items of each user.
@@ -97,7 +101,7 @@ def alias_table(q: NDArray[np.float64]) -> tuple[NDArray[np.uint32], NDArray[np.
 
 @dataclass(frozen=True, eq=False)
 class Tables:
-    """What is learned, ``score(u, i) = x_u . y_i + bias_i``, and AdaGrad's sums of squared gradients, one a row.
+    """What is learned, ``score(u, i) = x_u . y_i + bias_i``, and what AdaGrad keeps of its steps.
 
     Parameters
     ----------
@@ -105,13 +109,13 @@ class Tables:
         The columns beyond d stay zero.
     bias : ndarray of shape (n_items,), float32
     sums : tuple of ndarray of shape (n_users,), (n_items,) and (n_items,), float32, or of None
-        For x, y and bias; None for plain steps.
+        None for plain steps.
     """
 
     x: NDArray[np.float32]
     y: NDArray[np.float32]
     bias: NDArray[np.float32]
-    sums: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]] | tuple[None, None, None]
+    sums: Sums
 
     @classmethod
     def zeros(cls, n_users: int, n_items: int, width: int, *, adagrad: bool) -> Tables:
@@ -167,21 +171,32 @@ class RankingLoss:
         The kernel is called for a bounded amount of work at a time, so that Ctrl-C is answered in between.
         """
         data, drawn = self.positives, self.negatives
-        arguments = (
-            _BLOCK,
-            data.indptr,
-            data.indices,
-            drawn.threshold,
-            drawn.alias,
-            drawn.log_q,
-            self.loss,
-            self.draws,
-        )
-        state = (tables.x, tables.y, tables.bias, *tables.sums)
+        x_sum, y_sum, bias_sum = tables.sums
         total = 0.0
         for some in self._calls(blocks, tables.x.shape[1]):
-            rates = (key, learning_rate, self.regularization)
-            total += kernels.bpr_blocks(data.users, data.items, some, *arguments, *rates, *state, self.threads)
+            total += kernels.bpr_blocks(
+                data.users,
+                data.items,
+                some,
+                _BLOCK,
+                data.indptr,
+                data.indices,
+                drawn.threshold,
+                drawn.alias,
+                drawn.log_q,
+                self.loss,
+                self.draws,
+                key,
+                learning_rate,
+                self.regularization,
+                tables.x,
+                tables.y,
+                tables.bias,
+                x_sum,
+                y_sum,
+                bias_sum,
+                self.threads,
+            )
         return total / max(len(data.users), 1)
 
     def _calls(self, blocks: NDArray[np.int32], width: int) -> Iterator[NDArray[np.int32]]:
