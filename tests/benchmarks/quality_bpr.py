@@ -18,17 +18,18 @@ from tests.benchmarks.harness import options, report
 
 GOWALLA = Path(__file__).parents[3] / "shared" / "datasets" / "gowalla"
 _MANY = {"negatives": 64, "learning_rate": 1.0, "iterations": 25}
-_CORRECTED = {"negatives": 32, "learning_rate": 0.5, "popularity_exponent": 0.75, "iterations": 20}
+_WARP = {"negatives": 64, "learning_rate": 0.3, "iterations": 20}
+_SOFTMAX = {"negatives": 32, "learning_rate": 0.5, "popularity_exponent": 0.75, "iterations": 15}
 TRIALS: list[dict[str, Any]] = [
     {"loss": "bpr", "negatives": 1, "learning_rate": 0.3, "regularization": 0.01, "iterations": 40},
     {"loss": "bpr", **_MANY, "regularization": 0.03, "negatives": 32},
     {"loss": "bpr", **_MANY, "regularization": 0.03},
     {"loss": "bpr", **_MANY, "regularization": 0.06},
     {"loss": "bpr", **_MANY, "regularization": 0.06, "popularity_exponent": 0.5},
-    {"loss": "warp", **_MANY, "regularization": 0.03},
-    {"loss": "warp", **_MANY, "regularization": 0.06},
-    {"loss": "softmax", **_CORRECTED, "regularization": 0.02},
-    {"loss": "softmax", **_CORRECTED, "regularization": 0.05},
+    {"loss": "warp", **_WARP, "regularization": 0.06},
+    {"loss": "warp", **_WARP, "regularization": 0.15},
+    {"loss": "softmax", **_SOFTMAX, "regularization": 0.005},
+    {"loss": "softmax", **_SOFTMAX, "regularization": 0.01},
 ]
 JUDGED_EVERY = 5
 COMMON: dict[str, Any] = {"asynchronous": True, "threads": 2, "seed": 0}
@@ -78,12 +79,10 @@ def main() -> None:
     search, wide = (32, 64) if chosen.quick else (64, 128)
     trials = [settings | {"iterations": 10} for settings in TRIALS[1::4]] if chosen.quick else TRIALS
     rows = [trial(settings, search, dataset, validation) for settings in trials]
+    searched = list(zip(rows, trials, strict=True))
     for loss in dict.fromkeys(settings["loss"] for settings in trials):
-        best = max(
-            (one for one in zip(rows, trials, strict=True) if one[1]["loss"] == loss), key=lambda one: one[0]["ndcg@20"]
-        )
-        settings = {**best[1], "iterations": best[0]["iterations"]}
-        rows.append(final(settings, wide, Dataset.from_interactions(train), test))
+        found, settings = max((one for one in searched if one[1]["loss"] == loss), key=lambda one: one[0]["ndcg@20"])
+        rows.append(final(settings | {"iterations": found["iterations"]}, wide, Dataset.from_interactions(train), test))
     report("BPR on gowalla", rows, chosen.json or Path("var/bench/quality_bpr.jsonl"))
 
 

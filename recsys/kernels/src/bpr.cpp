@@ -11,6 +11,7 @@ namespace RECSYS_ISA {
 namespace {
 
 constexpr int group = 8;
+constexpr int64_t few = 32;  // items that are looked through as fast as one half of them is chosen
 constexpr float score_limit = 30;  // of differences of scores: exp stays finite, and the gradient is 0 or 1 by then
 
 // A positive and the negatives drawn for it, as rows of y; the positive comes first.
@@ -34,16 +35,27 @@ inline int32_t drawn(const BprBlocks &args, uint64_t counter) {
 }
 
 inline bool has(const int32_t *items, int64_t count, int32_t item) {
-    while (count > 1) {  // no branch depends on the data
+    while (count > few) {  // a mask, not a branch that nobody can predict
         const int64_t half = count / 2;
-        items += items[half - 1] < item ? half : 0;
+        items += half & -int64_t(items[half - 1] < item);
         count -= half;
     }
-    return count && *items == item;
+    int32_t found = 0;
+    for (int64_t k = 0; k < count; ++k) found |= items[k] == item;
+    return found;
 }
 
 inline void fetch(const float *row, int64_t width) {
     for (int64_t k = 0; k < width; k += 16) __builtin_prefetch(row + k, 1, 2);
+}
+
+// The items of a user, in two steps, each a few positives ahead of the next.
+inline void fetch_items(const BprBlocks &args, int64_t place) {
+    if (place + 8 < args.n) __builtin_prefetch(args.indptr + args.users[place + 8], 0, 3);
+    if (place + 4 >= args.n) return;
+    const int64_t *range = args.indptr + args.users[place + 4];
+    __builtin_prefetch(args.indices + range[0], 0, 3);
+    __builtin_prefetch(args.indices + (range[0] + range[1]) / 2, 0, 3);
 }
 
 Sample sample(const BprBlocks &args, int64_t place, int32_t *rows) {
@@ -51,6 +63,7 @@ Sample sample(const BprBlocks &args, int64_t place, int32_t *rows) {
     const int32_t *items = args.indices + args.indptr[u];
     const int64_t count = args.indptr[u + 1] - args.indptr[u], draws = 2 * args.negatives + 30;
     int32_t found = 0;
+    fetch_items(args, place);
     rows[0] = args.items[place];
     fetch(args.x + u * args.width, args.width);
     fetch(args.y + rows[0] * args.width, args.width);
