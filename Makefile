@@ -27,6 +27,7 @@ lint: install    ## formatting, lint, types, import contracts
 bench: install   ## benchmarks, results also in var/bench
 	$(BIN)/python -m tests.benchmarks.topk
 	$(BIN)/python -m tests.benchmarks.als
+	$(BIN)/python -m tests.benchmarks.bpr
 
 install: $(VENV)/built
 

@@ -154,13 +154,16 @@ def counted(n_items, own, n, negatives=1, **changed):
     return np.delete(counts, own[0])
 
 
+@pytest.mark.parametrize("n_own", [1, 2, 20, 33, 300])
 @pytest.mark.parametrize("uniform", [True, False])
-def test_a_negative_is_never_an_item_of_the_user(uniform):
-    own = tuple(range(0, 40, 2))
-    counts = counted(41, own, 5000, uniform=uniform)
-    others = np.delete(np.arange(41), own[0])
+def test_a_negative_is_never_an_item_of_the_user(n_own, uniform):
+    n_items = 2 * n_own + 1
+    own = tuple(range(1, n_items, 2))
+    counts = counted(n_items, own, 20_000, uniform=uniform)
+    others = np.delete(np.arange(n_items), own[0])
     assert not counts[np.isin(others, own)].any()
-    assert counts.sum() > 4900
+    assert counts.sum() > 19_000
+    assert (counts[~np.isin(others, own)] > 0).all() or not uniform
 
 
 def test_draws_follow_the_alias_table():
