@@ -49,21 +49,11 @@ inline void fetch(const float *row, int64_t width) {
     for (int64_t k = 0; k < width; k += 16) __builtin_prefetch(row + k, 1, 2);
 }
 
-// The items of a user, in two steps, each a few positives ahead of the next.
-inline void fetch_items(const BprBlocks &args, int64_t place) {
-    if (place + 8 < args.n) __builtin_prefetch(args.indptr + args.users[place + 8], 0, 3);
-    if (place + 4 >= args.n) return;
-    const int64_t *range = args.indptr + args.users[place + 4];
-    __builtin_prefetch(args.indices + range[0], 0, 3);
-    __builtin_prefetch(args.indices + (range[0] + range[1]) / 2, 0, 3);
-}
-
 Sample sample(const BprBlocks &args, int64_t place, int32_t *rows) {
     const int32_t u = args.users[place];
     const int32_t *items = args.indices + args.indptr[u];
     const int64_t count = args.indptr[u + 1] - args.indptr[u], draws = 2 * args.negatives + 30;
     int32_t found = 0;
-    fetch_items(args, place);
     rows[0] = args.items[place];
     fetch(args.x + u * args.width, args.width);
     fetch(args.y + rows[0] * args.width, args.width);

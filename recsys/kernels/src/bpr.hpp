@@ -25,7 +25,7 @@ struct BprBlocks {
     float *x_sum, *y_sum, *bias_sum;  // INOUT AdaGrad: squared gradients of each row, summed; null: plain steps
 };
 
-constexpr int64_t bpr_ahead = 2;  // negatives are drawn, and their rows fetched, that many positives ahead
+constexpr int64_t bpr_ahead = 4;  // negatives are drawn, and their rows fetched, that many positives ahead
 
 // Scratch of one thread, in floats and in int32.
 inline int64_t bpr_reals(int64_t width, int64_t negatives) { return width + 2 * (negatives + 1); }
