@@ -11,7 +11,7 @@ namespace RECSYS_ISA {
 namespace {
 
 constexpr int group = 8;
-constexpr int64_t few = 32;  // items that are looked through as fast as one half of them is chosen
+constexpr int64_t few = 32;        // items that are looked through in vectors, which does not wait for one another
 constexpr float score_limit = 30;  // of differences of scores: exp stays finite, and the gradient is 0 or 1 by then
 
 // A positive and the negatives drawn for it, as rows of y; the positive comes first.

@@ -28,7 +28,7 @@ struct BprBlocks {
 constexpr int64_t bpr_ahead = 4;  // negatives are drawn, and their rows fetched, that many positives ahead
 
 // Scratch of one thread, in floats and in int32.
-inline int64_t bpr_reals(int64_t width, int64_t negatives) { return width + 2 * (negatives + 1); }
+inline int64_t bpr_reals(int64_t width, int64_t negatives) { return width + negatives + 1; }
 inline int64_t bpr_rows(int64_t negatives) { return (bpr_ahead + 1) * (negatives + 2); }
 
 #define RECSYS_DECLARE(isa)                                                                           \
