@@ -6,13 +6,13 @@
     ├── DataError               input that cannot be read, or contradicts itself
     │   └── InsufficientDataError   readable, but too little to train or judge on
     ├── ConfigError             a setting, flag or argument that cannot be used
+    │   └── TrainingDivergedError   settings of a model with which its numbers grow beyond all bounds
     ├── NotFoundError           a name that leads nowhere
     │   ├── UnknownUserError
     │   ├── UnknownItemError
     │   └── NoModelError        the namespace has no published model, or not that version
     ├── ArtifactError           a stored artefact that fails verification
     ├── ConflictError           somebody else moved first, or it exists already
-    ├── TrainingDivergedError   numbers grew beyond all bounds while a model trained
     ├── GateRefusedError        the candidate is worse than what is in service
     └── StorageError            the disk, database or port underneath refuses
 
@@ -79,6 +79,10 @@ class ConfigError(RecsysError):
     """A setting, flag or argument that cannot be used."""
 
 
+class TrainingDivergedError(ConfigError):
+    """Settings of a model with which its numbers grow beyond all bounds on this data."""
+
+
 class NotFoundError(RecsysError):
     """A name that leads nowhere."""
 
@@ -101,10 +105,6 @@ class ArtifactError(RecsysError):
 
 class ConflictError(RecsysError):
     """Somebody else moved first, or what was to be created exists already."""
-
-
-class TrainingDivergedError(RecsysError):
-    """A training whose numbers grow beyond all bounds with these settings."""
 
 
 class GateRefusedError(RecsysError):

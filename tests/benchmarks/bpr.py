@@ -1,7 +1,8 @@
 """Ranking losses per epoch: our steps against implicit's BPR and, where it can be imported, lightfm's WARP.
 
 Both train on the same pairs and run in turn, an epoch each. implicit draws one negative a positive, by popularity, and
-makes plain steps; so do we against it. lightfm draws evenly, up to ten times, and makes AdaGrad's steps; so do we.
+makes plain steps; so do we against it. lightfm draws evenly, up to ten times, without a penalty, and makes AdaGrad's
+steps with a sum for each number; so do we with a sum for each row, at the rate that makes steps as long.
 After the last epoch both rank the same held-out triples (user, held item, item the user does not have): the mean BPR
 loss and the share ranked rightly, the AUC.
 """
@@ -36,10 +37,11 @@ class Ours:
             table[:] = (self.rng.random(table.shape, np.float32) - 0.5) / d
         negatives = Negatives.of(np.bincount(matrix.indices, minlength=matrix.shape[1]), float(loss == "bpr"))
         draws = 1 if loss == "bpr" else DRAWS
-        self.loss = RankingLoss(loss, Positives.of(matrix, self.rng), negatives, draws, PENALTY, threads)
+        self.rate, penalty = (RATE, PENALTY) if loss == "bpr" else (RATE * d**0.5, 0.0)
+        self.loss = RankingLoss(loss, Positives.of(matrix, self.rng), negatives, draws, penalty, threads)
 
     def epoch(self) -> None:
-        self.loss.descend(self.tables, self.loss.positives.blocks(self.rng), int(self.rng.integers(2**63)), RATE)
+        self.loss.descend(self.tables, self.loss.positives.blocks(self.rng), int(self.rng.integers(2**63)), self.rate)
 
     def scores(self) -> Scores:
         return self.tables.x, self.tables.y, self.tables.bias
