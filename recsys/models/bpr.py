@@ -19,7 +19,7 @@ from recsys.models.sgd import guarded
 from recsys.models.training import EpochModel, OnEpoch, carry_over
 
 _START = 0.1  # expected length of a vector before training
-_WORSE_THAN_NONE = 2.0  # a loss this many times that of equal scores: the training diverges
+_WORSE_THAN_NONE = 10.0  # a mean loss this far above that of equal scores: the training diverges
 
 
 class BPR(EpochModel):
@@ -199,7 +199,7 @@ class BPR(EpochModel):
         for _ in range(self.iterations):
             blocks, key = objective.positives.blocks(rng), int(rng.integers(2**63))
             work = partial(objective.descend, tables, blocks, key)
-            loss, rate = guarded(tables.all(), work, rate, ceiling=_WORSE_THAN_NONE * objective.of_nothing())
+            loss, rate = guarded(tables.all(), work, rate, ceiling=_WORSE_THAN_NONE + objective.of_nothing())
             yield loss
 
 
