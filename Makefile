@@ -44,6 +44,8 @@ sanitize: install  ## tests of the kernels with address and undefined-behaviour 
 bench: $(PEERED)/built  ## benchmarks against the peers in .venv-bench, results also in var/bench
 	$(PEERED)/bin/python -m tests.benchmarks.topk
 	$(PEERED)/bin/python -m tests.benchmarks.als
+	$(PEERED)/bin/python -m tests.benchmarks.bpr
+	$(PEERED)/bin/python -m tests.benchmarks.sgd_mf
 	$(PEERED)/bin/python -m tests.benchmarks.growth
 
 install: $(VENV)/built

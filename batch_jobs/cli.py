@@ -81,7 +81,7 @@ WeightColumn = Annotated[
 ]
 TimeColumn = Annotated[str | None, typer.Option("--timestamp-column", help="The same for times; '' leaves it unread.")]
 EventColumn = Annotated[str | None, typer.Option("--event-column", help="The same for the type of event.")]
-Model = Annotated[str | None, typer.Option("--model", help="als, popularity or item_knn.")]
+Model = Annotated[str | None, typer.Option("--model", help="als, bpr, popularity or item_knn.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="A model setting, such as factors=64; repeatable.")]
 Clean = Annotated[
     list[str] | None, typer.Option("--clean", help="A cleaning setting, such as min_weight=4; repeatable.")

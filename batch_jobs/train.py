@@ -15,9 +15,11 @@ from batch_jobs.stores import Stores
 from recsys.artifacts import ArtifactManifest, Histories, describe, pack
 from recsys.data import Cleaned, Dataset, Interactions, clean, to_interactions
 from recsys.errors import ConfigError
-from recsys.models import BiasedMF, ImplicitALS, ItemKNN, Popularity, Recommender, ServableRecommender
+from recsys.models import BPR, BiasedMF, ImplicitALS, ItemKNN, Popularity, Recommender, ServableRecommender
 
-MODELS: dict[str, type[Recommender]] = {model.kind: model for model in (ImplicitALS, BiasedMF, Popularity, ItemKNN)}
+MODELS: dict[str, type[Recommender]] = {
+    model.kind: model for model in (ImplicitALS, BPR, BiasedMF, Popularity, ItemKNN)
+}
 SERVABLE = [kind for kind, model in MODELS.items() if hasattr(model, "export")]
 
 

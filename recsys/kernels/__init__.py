@@ -4,8 +4,18 @@ Kernels take contiguous arrays, ints and floats; the caller allocates the output
 """
 
 try:
-    from recsys.kernels._kernels import als_cg, als_exact, instruction_set, instruction_sets, search, select, sgd_mf
+    from recsys.kernels._kernels import (
+        als_cg,
+        als_exact,
+        bpr_blocks,
+        instruction_set,
+        instruction_sets,
+        search,
+        select,
+        sgd_mf,
+    )
 except ModuleNotFoundError:  # built without a compiler; a broken extension still fails loudly
     from recsys.kernels.reference import als_cg, als_exact, instruction_set, instruction_sets, search, select, sgd_mf
+    from recsys.kernels.reference_bpr import bpr_blocks
 
-__all__ = ["als_cg", "als_exact", "instruction_set", "instruction_sets", "search", "select", "sgd_mf"]
+__all__ = ["als_cg", "als_exact", "bpr_blocks", "instruction_set", "instruction_sets", "search", "select", "sgd_mf"]

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "als.hpp"
+#include "bpr.hpp"
 #include "sgd_mf.hpp"
 #include "topk.hpp"
 
@@ -37,6 +38,7 @@ struct InstructionSet {
     decltype(&base::sgd_mf_plain) sgd_mf_plain;
     decltype(&base::sgd_mf_momentum) sgd_mf_momentum;
     decltype(&base::sgd_mf_adagrad) sgd_mf_adagrad;
+    decltype(&base::bpr_range) bpr_range;
 };
 
 extern InstructionSet chosen;  // set once, at import
@@ -44,6 +46,7 @@ extern InstructionSet chosen;  // set once, at import
 void bind_topk(nb::module_ &m);
 void bind_als(nb::module_ &m);
 void bind_sgd_mf(nb::module_ &m);
+void bind_bpr(nb::module_ &m);
 
 inline void require(bool holds, const char *message) {
     if (!holds) throw nb::value_error(message);

@@ -14,10 +14,10 @@ InstructionSet chosen;
 
 namespace {
 
-#define RECSYS_SET(name, isa)                                                                  \
-    {                                                                                          \
-        name, isa::search_block, isa::select_block, isa::als_block, isa::als_exact_block,      \
-            isa::sgd_mf_plain, isa::sgd_mf_momentum, isa::sgd_mf_adagrad                       \
+#define RECSYS_SET(name, isa)                                                             \
+    {                                                                                     \
+        name, isa::search_block, isa::select_block, isa::als_block, isa::als_exact_block, \
+            isa::sgd_mf_plain, isa::sgd_mf_momentum, isa::sgd_mf_adagrad, isa::bpr_range  \
     }
 
 // Best first; the last one runs everywhere.
@@ -61,4 +61,5 @@ NB_MODULE(_kernels, m) {
     bind_topk(m);
     bind_als(m);
     bind_sgd_mf(m);
+    bind_bpr(m);
 }
