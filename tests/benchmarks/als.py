@@ -32,10 +32,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from recsys.data import read_interactions
+from recsys.data.synthetic import generate
 from tests.benchmarks.als_peers import CONTESTANTS, OBJECTIVES, STEPS, check_objectives, installed, loss_of
 from tests.benchmarks.harness import options, report
 from tests.benchmarks.memory import alone, peak_of
-from tests.benchmarks.power_law import power_law
 
 GOWALLA = Path(__file__).parents[3] / "shared" / "datasets" / "gowalla" / "train.txt"
 Lists = dict[str, list[float]]
@@ -127,8 +127,9 @@ def contest(
 
 
 def data_sets(quick: bool) -> dict[str, sp.csr_matrix]:
-    """Invented power-law interactions, and gowalla where it is."""
-    made = power_law(1_400_000 if quick else 6_200_000)
+    """Invented interactions with tastes and power-law popularity, and gowalla where it is."""
+    users = 10_000 if quick else 50_000
+    made = generate(users=users, items=users * 2 // 5, mean_history=100, categories=16, seed=1).interactions.to_csr()
     data = {f"power law {made.nnz / 1e6:.1f}M": made}
     if GOWALLA.is_file():
         data["gowalla"] = read_interactions(GOWALLA, format="lists").to_csr()
@@ -149,7 +150,7 @@ def main() -> None:
                 for peer in peers
                 for d in ((64, 128) if chosen.quick else (64, 128, 256))
                 for threads in (1, 2)
-                for steps in ((STEPS,) if chosen.quick else (STEPS, 2))
+                for steps in ((STEPS,) if chosen.quick or peer != "implicit" else (STEPS, 2))
             ]
     report("Implicit ALS, one epoch", rows, chosen.json or Path("var/bench/als.jsonl"))
 
