@@ -15,7 +15,15 @@ try:
         sgd_mf,
     )
 except ModuleNotFoundError:  # built without a compiler; a broken extension still fails loudly
-    from recsys.kernels.reference import als_cg, als_exact, instruction_set, instruction_sets, search, select, sgd_mf
-    from recsys.kernels.reference_bpr import bpr_blocks
+    from recsys.kernels.reference import (
+        als_cg,
+        als_exact,
+        bpr_blocks,
+        instruction_set,
+        instruction_sets,
+        search,
+        select,
+        sgd_mf,
+    )
 
 __all__ = ["als_cg", "als_exact", "bpr_blocks", "instruction_set", "instruction_sets", "search", "select", "sgd_mf"]

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys import kernels
-from recsys.kernels import reference_bpr
+from recsys.kernels import reference
+from recsys.kernels.reference.bpr import draws
 
 LOSSES = ("bpr", "warp", "softmax")
 SUMS = ("x_sum", "y_sum", "bias_sum")
@@ -71,7 +72,7 @@ def single(loss="bpr", n_items=20, own=(3, 7), **changed):
 def negatives_of(arguments):
     """Negatives of the only positive, in the order drawn."""
     names = ("key", "negatives", "threshold", "alias")
-    drawn = reference_bpr.draws(place=0, n_items=len(arguments["log_q"]), **{name: arguments[name] for name in names})
+    drawn = draws(place=0, n_items=len(arguments["log_q"]), **{name: arguments[name] for name in names})
     return drawn[~np.isin(drawn, arguments["indices"])][: arguments["negatives"]]
 
 
@@ -83,7 +84,7 @@ def negatives_of(arguments):
 def test_compiled_meets_reference(loss, seed, n_users, n_items, width, density, uniform, adagrad, negatives):
     arguments = problem(seed, n_users, n_items, width, density, uniform, loss, negatives=negatives)
     state = tables(arguments, seed, width, adagrad, scale=width**-0.5)
-    compiled, readable = (run(module.bpr_blocks, arguments, state) for module in (kernels, reference_bpr))
+    compiled, readable = (run(module.bpr_blocks, arguments, state) for module in (kernels, reference))
     assert compiled[0] == pytest.approx(readable[0], rel=1e-4, abs=1e-4)
     for name, table in readable[1].items():
         if table is not None:
