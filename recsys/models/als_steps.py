@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from recsys import kernels
 
 _CHUNK = 4096  # rows of a table worked on at once; fixed, so that sums do not depend on the number of threads
 _LANES = 8
+_BLAS = ThreadpoolController().select(user_api="blas")  # found once: looking for it takes as long as a Gram matrix
 _WORK = 2**28  # entries times factors of one kernel call: a fraction of a second
 
 
@@ -185,7 +186,7 @@ class Solver:
         Scores do not change, and nothing is ever rotated back.
         """
         gram = self.gram(columns)
-        with threadpool_limits(limits=1, user_api="blas"):
+        with _BLAS.limit(limits=1):
             values, vectors = np.linalg.eigh(gram)
         rotation = np.eye(columns.shape[1], dtype=np.float32)
         rotation[: self.width, : self.width] = vectors
@@ -203,7 +204,7 @@ class Solver:
 
     def _over_chunks(self, table: NDArray[np.float32], work: Callable[[NDArray[np.float32]], Any]) -> Iterable[Any]:
         chunks = [table[start : start + _CHUNK] for start in range(0, len(table), _CHUNK)]
-        with threadpool_limits(limits=1, user_api="blas"):
+        with _BLAS.limit(limits=1):
             if self.threads == 1:
                 return [work(chunk) for chunk in chunks]
             with ThreadPoolExecutor(self.threads) as pool:
