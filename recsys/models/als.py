@@ -12,7 +12,7 @@ from recsys.data.dataset import Dataset
 from recsys.data.interactions import Interactions
 from recsys.errors import ConfigError, DataError
 from recsys.factors import Factors, FoldIn
-from recsys.models.als_steps import Objective, Side, Solver, padded
+from recsys.models.als_steps import Numbering, Objective, Side, Solver, padded
 from recsys.models.base import Progress, ServableRecommender
 from recsys.models.training import EpochModel, OnEpoch, carry_over
 
@@ -143,14 +143,16 @@ class ImplicitALS(EpochModel):
         DataError
             If a weight is negative.
         """
-        users, items = self._sides(dataset)
+        numbering = Numbering.of(dataset.interactions)
+        users, items = self._sides(numbering.apply(dataset.interactions))
         x, y = self._tables(dataset)
         if start is not None:
             carry_over(start, dataset, x, y)
+        x, y = x[numbering.users], y[numbering.items]
         solver = self._solver()
 
         def factors(last: bool) -> Factors:
-            return self._finished(solver, users, *((x, y) if last else (x.copy(), y.copy())))
+            return numbering.undo(self._finished(solver, users, *((x, y) if last else (x.copy(), y.copy()))))
 
         return self._train(dataset, self._alternate(solver, users, items, x, y), factors, progress, on_epoch)
 
@@ -176,7 +178,7 @@ class ImplicitALS(EpochModel):
         x, y = self._tables(dataset)
         y[len(self.dataset.items) :] = 0  # nobody's taste yet
         carry_over(self, dataset, x, y)
-        sides = self._sides(dataset)
+        sides = self._sides(dataset.interactions)
         users, items = (
             side.only(ids.encode(changed.ids(np.unique(rows))))
             for side, ids, changed, rows in zip(
@@ -193,11 +195,9 @@ class ImplicitALS(EpochModel):
         self._keep(dataset, self._finished(solver, users, x, y))
         return self
 
-    def _sides(self, dataset: Dataset) -> tuple[Side, Side]:
-        user_items = dataset.user_items
-        if user_items.nnz and not user_items.data.all():
-            user_items = user_items.copy()
-            user_items.eliminate_zeros()  # no weight: not observed
+    def _sides(self, interactions: Interactions) -> tuple[Side, Side]:
+        user_items = interactions.to_csr()
+        user_items.eliminate_zeros()  # no weight: not observed
         if user_items.nnz and user_items.data.min() < 0:
             raise DataError(
                 "implicit feedback has no negative weights",

@@ -9,8 +9,7 @@ Useful work of an epoch, in floating point operations, for nnz interactions, U u
     2 half-steps * (k + 1) passes * 4 d nnz          a dot product and an addition of a scaled row per entry
     + 2 d^2 (U + I) + 4 d^2 (U + I)                  both Gram matrices, both tables rotated twice
 
-Rows with 2 steps take one conjugate gradient step fewer than the peer. "below" says whether our loss was lower after
-every epoch.
+"below" says whether our loss was lower after every epoch.
 
 "cpu ratio" compares the processor time of all threads, which says more than "ratio" where the machine is shared.
 "sgemm" is that rate as a share of a float32 matrix product's on as many threads in the same run. Memory is the peak of
@@ -47,9 +46,9 @@ def started(name: str, peer: str, matrix: sp.csr_matrix, d: int, threads: int) -
     return CONTESTANTS[name](matrix, OBJECTIVES[peer], start, threads)
 
 
-def race(ours: str, peer: str, matrix: sp.csr_matrix, d: int, threads: int, epochs: int) -> tuple[Lists, Lists, Lists]:
+def race(peer: str, matrix: sp.csr_matrix, d: int, threads: int, epochs: int) -> tuple[Lists, Lists, Lists]:
     """Interleaved epochs of ours and the peer: seconds, seconds of processor time, and losses of each."""
-    contestants = {name: started(name, peer, matrix, d, threads) for name in (ours, peer)}
+    contestants = {name: started(name, peer, matrix, d, threads) for name in ("ours", peer)}
     seconds, cpu, losses = ({name: [] for name in contestants} for _ in range(3))
     for _ in range(epochs):
         for name, one in contestants.items():
@@ -86,41 +85,37 @@ def sgemm_rate(threads: int, n: int = 1024) -> float:
     return threads * 2 * n**3 / statistics.median(seconds)
 
 
-def useful_operations(matrix: sp.csr_matrix, d: int, steps: int) -> float:
+def useful_operations(matrix: sp.csr_matrix, d: int) -> float:
     """Of an epoch, as the docstring of this module counts them."""
-    return 8.0 * d * matrix.nnz * (steps + 1) + 6.0 * d**2 * sum(matrix.shape)
+    return 8.0 * d * matrix.nnz * (STEPS + 1) + 6.0 * d**2 * sum(matrix.shape)
 
 
-def contest(
-    data: str, matrix: sp.csr_matrix, path: str, peer: str, d: int, threads: int, steps: int, epochs: int
-) -> dict:
+def contest(data: str, matrix: sp.csr_matrix, path: str, peer: str, d: int, threads: int, epochs: int) -> dict:
     """One row: medians without the first epoch."""
-    ours = "ours" if steps == STEPS else f"ours, {steps} steps"
-    seconds, cpu, losses = race(ours, peer, matrix, d, threads, epochs)
-    reached = next((n for n, loss in enumerate(losses[ours], 1) if loss <= losses[peer][-1]), None)
-    own, theirs = (statistics.median(seconds[name][1:]) for name in (ours, peer))
-    rate, to_loss = useful_operations(matrix, d, steps) / own, sum(seconds[ours][:reached]) if reached else None
-    memory = {name: alone(peak, name, peer, path, d, threads) for name in (ours, peer)}
+    seconds, cpu, losses = race(peer, matrix, d, threads, epochs)
+    reached = next((n for n, loss in enumerate(losses["ours"], 1) if loss <= losses[peer][-1]), None)
+    own, theirs = (statistics.median(seconds[name][1:]) for name in ("ours", peer))
+    rate, to_loss = useful_operations(matrix, d) / own, sum(seconds["ours"][:reached]) if reached else None
+    memory = {name: alone(peak, name, peer, path, d, threads) for name in ("ours", peer)}
     row = {
         "data": data,
         "d": d,
         "threads": threads,
-        "steps": steps,
         "peer": f"{peer} {version(peer)}",
         "seconds": own,
         "peer_seconds": theirs,
         "ratio": ratio(seconds),
         "cpu ratio": ratio(cpu),
-        "loss": losses[ours],
+        "loss": losses["ours"],
         "peer_loss": losses[peer],
-        "below": all(a <= b for a, b in zip(losses[ours], losses[peer], strict=True)),
+        "below": all(a <= b for a, b in zip(losses["ours"], losses[peer], strict=True)),
         "to loss": to_loss,
         "to loss ratio": sum(seconds[peer]) / to_loss if to_loss else None,
         "GFLOP/s": rate / 1e9,
         "sgemm": rate / sgemm_rate(threads),
-        "MB": memory[ours] / 1e6,
+        "MB": memory["ours"] / 1e6,
         "peer_MB": memory[peer] / 1e6,
-        "B/nnz": memory[ours] / matrix.nnz,
+        "B/nnz": memory["ours"] / matrix.nnz,
     }
     print({name: value for name, value in row.items() if name not in ("loss", "peer_loss")}, flush=True)
     return row
@@ -146,11 +141,10 @@ def main() -> None:
             path = str(Path(folder) / "matrix.npz")
             sp.save_npz(path, matrix, compressed=False)
             rows += [
-                contest(name, matrix, path, peer, d, threads, steps, 6 if chosen.quick else 15)
+                contest(name, matrix, path, peer, d, threads, 6 if chosen.quick else 15)
                 for peer in peers
                 for d in ((64, 128) if chosen.quick else (64, 128, 256))
                 for threads in (1, 2)
-                for steps in ((STEPS,) if chosen.quick or peer != "implicit" else (STEPS, 2))
             ]
     report("Implicit ALS, one epoch", rows, chosen.json or Path("var/bench/als.jsonl"))
 
