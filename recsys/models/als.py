@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Self
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recsys.data.dataset import Dataset
@@ -144,7 +145,7 @@ class ImplicitALS(EpochModel):
             If a weight is negative.
         """
         numbering = Numbering.of(dataset.interactions)
-        users, items = self._sides(numbering.apply(dataset.interactions))
+        users, items = self._sides(numbering.apply(dataset.interactions).to_csr())
         x, y = self._tables(dataset)
         if start is not None:
             carry_over(start, dataset, x, y)
@@ -178,7 +179,7 @@ class ImplicitALS(EpochModel):
         x, y = self._tables(dataset)
         y[len(self.dataset.items) :] = 0  # nobody's taste yet
         carry_over(self, dataset, x, y)
-        sides = self._sides(dataset.interactions)
+        sides = self._sides(dataset.interactions.to_csr())
         users, items = (
             side.only(ids.encode(changed.ids(np.unique(rows))))
             for side, ids, changed, rows in zip(
@@ -195,8 +196,8 @@ class ImplicitALS(EpochModel):
         self._keep(dataset, self._finished(solver, users, x, y))
         return self
 
-    def _sides(self, interactions: Interactions) -> tuple[Side, Side]:
-        user_items = interactions.to_csr()
+    def _sides(self, user_items: sp.csr_matrix) -> tuple[Side, Side]:
+        """Rows of users and of items; takes the matrix over."""
         user_items.eliminate_zeros()  # no weight: not observed
         if user_items.nnz and user_items.data.min() < 0:
             raise DataError(
