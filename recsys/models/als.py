@@ -151,11 +151,13 @@ class ImplicitALS(EpochModel):
             carry_over(start, dataset, x, y)
         x, y = x[numbering.users], y[numbering.items]
         solver = self._solver()
+        losses = self._alternate(solver, users, items, x, y)
+        del items  # gone with the last iteration, before the tables are copied
 
         def factors(last: bool) -> Factors:
             return numbering.undo(self._finished(solver, users, *((x, y) if last else (x.copy(), y.copy()))))
 
-        return self._train(dataset, self._alternate(solver, users, items, x, y), factors, progress, on_epoch)
+        return self._train(dataset, losses, factors, progress, on_epoch)
 
     def partial_fit(self, events: Interactions) -> Self:
         """Learn later events by solving only the rows of their users and items; the other vectors stay.
