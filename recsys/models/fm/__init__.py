@@ -1,0 +1,1 @@
+"""Factorization machines: one design, several solvers, one export."""
