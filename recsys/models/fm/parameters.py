@@ -21,7 +21,8 @@ class Parameters:
 
     Parameters
     ----------
-    bias : float
+    bias : ndarray of shape (1,), float32
+        w0; an array, so that solvers can work in place.
     weights : ndarray of shape (n_features,), float32
         w.
     vectors : ndarray of shape (n_features, padded d), float32
@@ -33,7 +34,7 @@ class Parameters:
         r, symmetric. None where all are 1.
     """
 
-    bias: float
+    bias: NDArray[np.float32]
     weights: NDArray[np.float32]
     vectors: NDArray[np.float32]
     factors: int
@@ -47,11 +48,11 @@ class Parameters:
         if factors:
             scale = np.float32(length / factors**0.5)
             vectors[:, :factors] = rng.standard_normal((design.n_features, factors), np.float32) * scale
-        return cls(0.0, np.zeros(design.n_features, np.float32), vectors, factors, design.field_of)
+        return cls(np.zeros(1, np.float32), np.zeros(design.n_features, np.float32), vectors, factors, design.field_of)
 
     def predict(self, design: Design) -> NDArray[np.float32]:
         """Return y of every sample, float32 of shape (n,), in float64 on the way; O(entries of blocks x d)."""
-        total = np.full(len(design), self.bias, np.float64)
+        total = np.full(len(design), self.bias[0], np.float64)
         n_fields = 1 if self.field_weights is None else len(self.field_weights)
         r = np.ones((1, 1)) if self.field_weights is None else self.field_weights.astype(np.float64)
         sums = np.zeros((n_fields, len(design), self.vectors.shape[1]))
@@ -103,8 +104,11 @@ def average(draws: list[Parameters]) -> Parameters:
     vectors = aligned(len(first.weights), -(-width // _LANES) * _LANES)
     if width:
         vectors[:, :width] = np.concatenate([one.vectors[:, : one.factors] for one in draws], axis=1) * root
-    weights = np.stack([one.weights for one in draws]).mean(axis=0, dtype=np.float64).astype(np.float32)
-    return Parameters(float(np.mean([one.bias for one in draws])), weights, vectors, width, first.field_of)
+    bias, weights = (
+        np.stack(arrays).mean(axis=0, dtype=np.float64).astype(np.float32)
+        for arrays in zip(*((one.bias, one.weights) for one in draws), strict=True)
+    )
+    return Parameters(bias, weights, vectors, width, first.field_of)
 
 
 def aligned(n_rows: int, width: int) -> NDArray[np.float32]:

@@ -35,7 +35,7 @@ def random_parameters(rng, design, factors, field_weights):
     n_fields = len(design.fields)
     r = rng.standard_normal((n_fields, n_fields)).astype(np.float32)
     return Parameters(
-        0.5,
+        np.full(1, 0.5, np.float32),
         rng.standard_normal(design.n_features).astype(np.float32),
         found.vectors,
         factors,
