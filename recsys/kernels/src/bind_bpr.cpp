@@ -8,20 +8,6 @@
 namespace recsys {
 namespace {
 
-template <class T, int N>
-using MaybeOut = std::optional<Out<T, N>>;
-
-Ranking ranking(const std::string &loss) {
-    require(loss == "bpr" || loss == "warp" || loss == "softmax", "loss is bpr, warp or softmax");
-    return loss == "bpr" ? Ranking::bpr : loss == "warp" ? Ranking::warp : Ranking::softmax;
-}
-
-bool within(const int32_t *rows, int64_t begin, int64_t end, int64_t count) {
-    bool all = true;
-    for (int64_t at = begin; at < end; ++at) all &= uint32_t(rows[at]) < uint64_t(count);
-    return all;
-}
-
 struct BprArguments {
     In<int32_t, 1> users, items, blocks;
     In<int64_t, 1> indptr;
@@ -42,9 +28,7 @@ struct BprArguments {
         require(1 <= negatives && negatives <= 1 << 20 && block_size >= 1, "negatives must be 1 to 2^20, block_size positive");
         require_positives(n, block_size, n_users, n_items);
         require(int64_t(indptr.shape(0)) == n_users + 1, "indptr must have n_users + 1 entries");
-        require(indptr.data()[0] == 0 && indptr.data()[n_users] == int64_t(indices.shape(0)),
-                "indptr must run from 0 to len(indices)");
-        for (int64_t u = 0; u < n_users; ++u) require(indptr.data()[u] <= indptr.data()[u + 1], "indptr must not fall");
+        require_csr(indptr, indices, "indptr must rise from 0 to len(indices)");
         require(threshold.has_value() == alias.has_value(), "threshold and alias come together");
         require(!alias || (entries(*threshold, n_items) && entries(*alias, n_items)), "the alias table must have a slot an item");
         require(!alias || within(alias->data(), 0, n_items, n_items), "alias must hold rows of y");
@@ -65,11 +49,6 @@ struct BprArguments {
             require(within(users.data(), begin, end, n_users), "users must be rows of x");
             require(within(items.data(), begin, end, n_items), "items must be rows of y");
         }
-    }
-
-    template <class Array>
-    static bool entries(const Array &array, int64_t count) {
-        return int64_t(array.shape(0)) == count;
     }
 };
 

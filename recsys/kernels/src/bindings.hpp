@@ -9,11 +9,13 @@
 #include <atomic>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <thread>
 #include <vector>
 
 #include "als.hpp"
 #include "bpr.hpp"
+#include "fm_rank.hpp"
 #include "sgd_mf.hpp"
 #include "topk.hpp"
 
@@ -27,6 +29,8 @@ template <class T, int N>
 using Out = nb::ndarray<T, nb::ndim<N>, nb::c_contig, nb::device::cpu>;
 template <class T, int N>
 using Maybe = std::optional<In<T, N>>;
+template <class T, int N>
+using MaybeOut = std::optional<Out<T, N>>;
 
 // The solvers as compiled for one instruction set.
 struct InstructionSet {
@@ -39,6 +43,7 @@ struct InstructionSet {
     decltype(&base::sgd_mf_momentum) sgd_mf_momentum;
     decltype(&base::sgd_mf_adagrad) sgd_mf_adagrad;
     decltype(&base::bpr_range) bpr_range;
+    decltype(&base::fm_rank_range) fm_rank_range;
 };
 
 extern InstructionSet chosen;  // set once, at import
@@ -47,6 +52,7 @@ void bind_topk(nb::module_ &m);
 void bind_als(nb::module_ &m);
 void bind_sgd_mf(nb::module_ &m);
 void bind_bpr(nb::module_ &m);
+void bind_fm_rank(nb::module_ &m);
 
 inline void require(bool holds, const char *message) {
     if (!holds) throw nb::value_error(message);
@@ -55,6 +61,32 @@ inline void require(bool holds, const char *message) {
 template <class Array>
 auto pointer(const std::optional<Array> &array) -> decltype(array->data()) {
     return array ? array->data() : nullptr;
+}
+
+template <class Array>
+bool entries(const Array &array, int64_t count) {
+    return int64_t(array.shape(0)) == count;
+}
+
+inline bool within(const int32_t *rows, int64_t begin, int64_t end, int64_t count) {
+    bool all = true;
+    for (int64_t at = begin; at < end; ++at) all &= uint32_t(rows[at]) < uint64_t(count);
+    return all;
+}
+
+// That rows indptr[r] up to indptr[r + 1] of the entries are all of them.
+template <class Entries>
+void require_csr(const In<int64_t, 1> &indptr, const Entries &of_rows, const char *message) {
+    const int64_t n = int64_t(indptr.shape(0)) - 1, *cuts = indptr.data();
+    require(n >= 0 && cuts[0] == 0 && cuts[n] == int64_t(of_rows.shape(0)), message);
+    bool rising = true;
+    for (int64_t r = 0; r < n; ++r) rising &= cuts[r] <= cuts[r + 1];
+    require(rising, message);
+}
+
+inline Ranking ranking(const std::string &loss) {
+    require(loss == "bpr" || loss == "warp" || loss == "softmax", "loss is bpr, warp or softmax");
+    return loss == "bpr" ? Ranking::bpr : loss == "warp" ? Ranking::warp : Ranking::softmax;
 }
 
 // Runs work(begin, end, thread) over blocks of rows; rows are independent, so any split gives the same result.

@@ -11,8 +11,6 @@ namespace RECSYS_ISA {
 namespace {
 
 constexpr int group = 8;
-constexpr int64_t few = 32;        // items that are looked through in vectors, which does not wait for one another
-constexpr float score_limit = 30;  // of differences of scores: exp stays finite, and the gradient is 0 or 1 by then
 
 // A positive and the negatives drawn for it, as rows of y; the positive comes first.
 struct Sample {
@@ -20,45 +18,16 @@ struct Sample {
     int32_t *rows;
 };
 
-// splitmix64 (Steele, Lea and Flood 2014).
-inline uint64_t mixed(uint64_t z) {
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
-inline int32_t drawn(const BprBlocks &args, uint64_t counter) {
-    const uint64_t bits = mixed(args.key + counter * 0x9e3779b97f4a7c15u);
-    const int32_t slot = int32_t(((bits >> 32) * uint64_t(args.n_items)) >> 32);
-    if (!args.threshold || uint32_t(bits) < args.threshold[slot]) return slot;
-    return args.alias[slot];
-}
-
-inline bool has(const int32_t *items, int64_t count, int32_t item) {
-    while (count > few) {  // a mask, not a branch that nobody can predict
-        const int64_t half = count / 2;
-        items += half & -int64_t(items[half - 1] < item);
-        count -= half;
-    }
-    int32_t found = 0;
-    for (int64_t k = 0; k < count; ++k) found |= items[k] == item;
-    return found;
-}
-
-inline void fetch(const float *row, int64_t width) {
-    for (int64_t k = 0; k < width; k += 16) __builtin_prefetch(row + k, 1, 2);
-}
-
 Sample sample(const BprBlocks &args, int64_t place, int32_t *rows) {
     const int32_t u = args.users[place];
     const int32_t *items = args.indices + args.indptr[u];
-    const int64_t count = args.indptr[u + 1] - args.indptr[u], draws = 2 * args.negatives + 30;
+    const int64_t count = args.indptr[u + 1] - args.indptr[u], draws = draws_of(args.negatives);
     int32_t found = 0;
     rows[0] = args.items[place];
     fetch(args.x + u * args.width, args.width);
     fetch(args.y + rows[0] * args.width, args.width);
     for (int64_t k = 0; k < draws && found < args.negatives && count < args.n_items; ++k) {
-        const int32_t item = drawn(args, uint64_t(place * draws + k));
+        const int32_t item = drawn(args.key, uint64_t(place * draws + k), args.n_items, args.threshold, args.alias);
         rows[found + 1] = item;
         if (has(items, count, item)) continue;
         fetch(args.y + item * args.width, args.width);
@@ -98,66 +67,25 @@ inline void score(const BprBlocks &args, const float *x, const Sample &sample, f
     for (r = 0; r <= sample.count; ++r) scores[r] += args.bias[sample.rows[r]];
 }
 
-inline float clipped(float difference) {  // NaN stays NaN
-    return difference > score_limit ? score_limit : difference < -score_limit ? -score_limit : difference;
-}
-
-// Sum of logarithms, one logarithm for sixteen factors. Each is at most the exponential of the limit, and some.
-struct LogSum {
-    double sum = 0, product = 1;
-    int count = 0;
-
-    void add(float factor) {
-        product *= factor;
-        if (++count == 16) flush();
+// Scores become coefficients, and what has none is left out of the sample; returns the loss where no logarithm is due.
+double derive(const BprBlocks &args, Sample &sample, float *values, LogSum &logs) {
+    if (args.loss == Ranking::softmax) {
+        logs.add(softmax(values, sample.rows, sample.count, args.log_q));
+        return 0;
     }
-    void flush() {
-        sum += __builtin_log(product);
-        product = 1, count = 0;
+    int32_t r;
+    double loss = 0;
+    if (args.loss == Ranking::bpr) {
+        float factor;
+        r = bpr(values, sample.count, &factor);
+        logs.add(factor);
+    } else {
+        r = within_margin(values, 1, sample.count + 1);
+        if (r) loss = warp(values, r, args.n_items);
     }
-};
-
-void keep_negative(Sample &sample, int32_t r) {
     sample.rows[1] = sample.rows[r];
-    sample.count = 1;
-}
-
-// BPR: -log sigmoid(s_i - s_j), j the highest of the negatives.
-void bpr(Sample &sample, float *values, LogSum &loss) {
-    int32_t hardest = 1;
-    for (int32_t r = 2; r <= sample.count; ++r)
-        if (values[r] > values[hardest]) hardest = r;
-    const float e = __builtin_expf(clipped(values[hardest] - values[0]));
-    loss.add(1 + e);
-    values[0] = e / (1 + e), values[1] = -values[0];
-    keep_negative(sample, hardest);
-}
-
-// WARP: log(1 + rank) / log(n_items) (1 - s_i + s_j), j the first negative within the margin, rank = (n_items - 1) / its
-// place among the draws.
-double warp(const BprBlocks &args, Sample &sample, float *values) {
-    for (int32_t r = 1; r <= sample.count; ++r) {
-        const float hinge = 1 - values[0] + values[r];
-        if (hinge <= 0) continue;
-        const float weight = __builtin_logf(float(1 + (args.n_items - 1) / r)) / __builtin_logf(float(args.n_items));
-        values[0] = weight, values[1] = -weight;
-        keep_negative(sample, r);
-        return double(weight) * hinge;
-    }
-    sample.count = 0;
-    return 0;
-}
-
-// Softmax: -log p_i, p ~ exp(s) over the positive and the negatives, these weighted 1 / (n q): with that the
-// denominator is in expectation the one over the whole catalogue (Bengio and Senecal 2008).
-void softmax(const BprBlocks &args, const Sample &sample, float *values, LogSum &loss) {
-    const float log_n = __builtin_logf(float(sample.count)), s = values[0];
-    float total = 1;
-    for (int32_t r = 1; r <= sample.count; ++r)
-        total += values[r] = __builtin_expf(clipped(values[r] - s - log_n - args.log_q[sample.rows[r]]));
-    loss.add(total);
-    for (int32_t r = 1; r <= sample.count; ++r) values[r] /= -total;
-    values[0] = 1 - 1 / total;
+    sample.count = r > 0;
+    return loss;
 }
 
 inline float rate(float learning_rate, float *sum, float squared) {
@@ -210,9 +138,7 @@ double bpr_range(const BprBlocks &args, int64_t begin, int64_t end, float *reals
             if (!current.count) continue;
             const int32_t u = args.users[now];
             score(args, args.x + u * args.width, current, values);
-            if (args.loss == Ranking::bpr) bpr(current, values, logs);
-            if (args.loss == Ranking::softmax) softmax(args, current, values, logs);
-            if (args.loss == Ranking::warp) loss += warp(args, current, values);
+            loss += derive(args, current, values, logs);
             if (current.count) step(args, u, current, values, gradient);
         }
     }

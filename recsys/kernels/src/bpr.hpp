@@ -3,9 +3,9 @@
 
 #include <cstdint>
 
-namespace recsys {
+#include "ranking.hpp"
 
-enum class Ranking { bpr, warp, softmax };
+namespace recsys {
 
 // score(u, i) = x_u . y_i + b_i. The draws of a positive are hashes of (key, its place), so that they depend neither on
 // threads nor on the order of the blocks.
