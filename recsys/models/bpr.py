@@ -14,7 +14,8 @@ from recsys.data.dataset import Dataset
 from recsys.errors import ConfigError, DataError
 from recsys.factors import Factors
 from recsys.models.base import Progress, ServableRecommender
-from recsys.models.bpr_steps import Negatives, Positives, RankingLoss, Sums, Tables
+from recsys.models.bpr_steps import Positives, RankingLoss, Sums, Tables
+from recsys.models.negatives import Negatives
 from recsys.models.sgd import guarded
 from recsys.models.training import EpochModel, OnEpoch, carry_over
 

@@ -19,7 +19,8 @@ from implicit.cpu.bpr import BayesianPersonalizedRanking
 
 from recsys.data import read_interactions
 from recsys.data.synthetic import generate
-from recsys.models.bpr_steps import Negatives, Positives, RankingLoss, Tables
+from recsys.models.bpr_steps import Positives, RankingLoss, Tables
+from recsys.models.negatives import Negatives
 from tests.benchmarks.harness import options, report
 
 RATE, PENALTY, DRAWS = 0.05, 0.01, 10

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Step = tuple[NDArray[np.int32], NDArray[np.float64], float]
-"""Rows of items, positive first; the coefficient of each, minus the derivative of the loss by its score; the loss."""
+"""What moves, positive first; the coefficient of each, minus the derivative of the loss by its score; the loss."""
 
 _SCORE_LIMIT = 30.0  # of differences of scores: exp stays finite, and the gradient is 0 or 1 by then
 
@@ -81,7 +81,7 @@ def bpr_blocks(
             continue
         rows = np.append(items[place], found).astype(np.int32)
         s = y[rows].astype(np.float64) @ x[u] + bias[rows]
-        rows, c, value = _LOSSES[loss](rows, s, log_q)
+        rows, c, value = LOSSES[loss](rows, s, log_q[rows], len(y))
         total += value
         if len(rows):
             _step(u, rows, c, learning_rate, regularization, x, y, bias, x_sum, y_sum, bias_sum)
@@ -108,34 +108,34 @@ def draws(
     return np.where(z.astype(np.uint32) < threshold[slot], slot, alias[slot])
 
 
-def _bpr(rows: NDArray[np.int32], s: NDArray[np.float64], _log_q: NDArray[np.float32]) -> Step:
+def _bpr(rows: NDArray[np.int32], s: NDArray[np.float64], _log_q: NDArray[np.float32], _n_items: int) -> Step:
     """``-log sigmoid(s_i - s_j)`` with the highest negative."""
     j = 1 + int(np.argmax(s[1:]))
     e = np.exp(np.clip(s[j] - s[0], -_SCORE_LIMIT, _SCORE_LIMIT))
     return rows[[0, j]], np.array([1, -1]) * e / (1 + e), float(np.log(1 + e))
 
 
-def _warp(rows: NDArray[np.int32], s: NDArray[np.float64], log_q: NDArray[np.float32]) -> Step:
+def _warp(rows: NDArray[np.int32], s: NDArray[np.float64], _log_q: NDArray[np.float32], n_items: int) -> Step:
     """``log(1 + rank) / log(n_items) (1 - s_i + s_j)`` with the first negative where that is above 0."""
     hinge = 1 - s[0] + s[1:]
     violating = np.flatnonzero(hinge > 0)
     if not len(violating):
         return rows[:0], s[:0], 0.0
     first = violating[0]
-    weight = np.log(1 + (len(log_q) - 1) // (first + 1)) / np.log(len(log_q))
+    weight = np.log(1 + (n_items - 1) // (first + 1)) / np.log(n_items)
     return rows[[0, first + 1]], np.array([weight, -weight]), float(weight * hinge[first])
 
 
-def _softmax(rows: NDArray[np.int32], s: NDArray[np.float64], log_q: NDArray[np.float32]) -> Step:
+def _softmax(rows: NDArray[np.int32], s: NDArray[np.float64], log_q: NDArray[np.float32], _n_items: int) -> Step:
     """``-log p_i``, p in proportion to ``exp(s)`` for the positive and ``exp(s) / (n q)`` for its n negatives."""
-    corrected = s[1:] - s[0] - np.log(len(s) - 1) - log_q[rows[1:]]
+    corrected = s[1:] - s[0] - np.log(len(s) - 1) - log_q[1:]
     e = np.append(1, np.exp(np.clip(corrected, -_SCORE_LIMIT, _SCORE_LIMIT)))
     c = -e / e.sum()
     c[0] += 1
     return rows, c, float(np.log(e.sum()))
 
 
-_LOSSES = {"bpr": _bpr, "warp": _warp, "softmax": _softmax}
+LOSSES = {"bpr": _bpr, "warp": _warp, "softmax": _softmax}
 
 
 def _step(

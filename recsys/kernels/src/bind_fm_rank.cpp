@@ -51,9 +51,15 @@ struct FmRankArguments {
         require_positives(block_size, n_items);
         return {users.data(), query_rows.data(), items.data(), pointer(sample_weight), blocks.data(), indptr.data(),
                 features.data(), pointer(values), user_indptr.data(), user_items.data(), candidates.data(), pointer(threshold),
-                pointer(alias), log_q.data(), in_batch, n, int64_t(blocks.shape(0)), block_size, n_query, first_item,
+                pointer(alias), log_q.data(), only_ids(), in_batch, n, int64_t(blocks.shape(0)), block_size, n_query, first_item,
                 n_candidates, width, negatives, key, ranking(loss), learning_rate, regularization, weight_regularization,
                 vectors.data(), weights.data(), pointer(vector_sums), pointer(weight_sums)};
+    }
+
+    bool only_ids() const {
+        bool one_each = !values;
+        for (size_t r = 0; r < indptr.shape(0); ++r) one_each &= indptr.data()[r] == int64_t(r);
+        return one_each;
     }
 
     // Only the blocks of this call are read: an epoch of many calls checks every positive once.
@@ -86,12 +92,11 @@ double fm_rank(In<int32_t, 1> users, In<int32_t, 2> query_rows, In<int32_t, 1> i
     const int64_t ahead = (fm_rank_ahead + 1) * fm_rank_places(negatives);
     std::vector<std::vector<float>> reals(threads, std::vector<float>(fm_rank_reals(args.width, negatives)));
     std::vector<std::vector<int32_t>> drawn_items(threads, std::vector<int32_t>(ahead));
-    std::vector<std::vector<FmRow>> rows(threads, std::vector<FmRow>(ahead));
     std::vector<double> losses(threads);
     nb::gil_scoped_release release;
     over_blocks(args.n_blocks, 1, threads, [&](int64_t begin, int64_t end, int thread) {
         losses[thread] +=
-            chosen.fm_rank_range(args, begin, end, reals[thread].data(), drawn_items[thread].data(), rows[thread].data());
+            chosen.fm_rank_range(args, begin, end, reals[thread].data(), drawn_items[thread].data());
     });
     double total = 0;
     for (double of_thread : losses) total += of_thread;

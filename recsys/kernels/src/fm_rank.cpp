@@ -13,22 +13,59 @@ namespace {
 
 constexpr int group = fm_rank_group;
 
-inline FmRow row(const FmRank &args, int64_t r) {
+// Features of a row of the table.
+struct Row {
+    const int32_t *features;
+    const float *values;  // null: all 1
+    int64_t count;
+};
+
+inline Row row(const FmRank &args, int64_t r) {
     const int64_t begin = args.indptr[r];
     return {args.features + begin, args.values ? args.values + begin : nullptr, args.indptr[r + 1] - begin};
 }
 
+// A table of ids alone. The functions below are compiled for it once more, without what a row of more than that needs.
+struct OfIds : FmRank {};
+inline Row row(const OfIds &args, int64_t r) { return {args.features + r, nullptr, 1}; }
+
+template <class Args>
+inline Row item_row(const Args &args, int32_t item) {
+    return row(args, args.first_item + item);
+}
+
 // One feature of value 1, as an id is: its vector is the sum, and all of its own interactions cancel.
-inline bool is_id(const FmRow &row) { return row.count == 1 && (!row.values || row.values[0] == 1); }
+inline bool is_id(const Row &row) { return row.count == 1 && (!row.values || row.values[0] == 1); }
 
-inline float value(const FmRow &row, int64_t k) { return row.values ? row.values[k] : 1; }
+inline float value(const Row &row, int64_t k) { return row.values ? row.values[k] : 1; }
 
-inline void fetch(const FmRank &args, const FmRow &row) {
+// A positive and the negatives drawn for it; the positive comes first.
+struct Sample {
+    const int32_t *has;  // items of the user
+    int64_t n_has, next;
+    int32_t count;  // negatives so far; 0 where the user has too much to find one
+    int32_t *items;
+};
+
+template <class Args>
+inline void fetch(const Args &args, const Row &row) {
     for (int64_t k = 0; k < row.count; ++k) ::fetch(args.vectors + row.features[k] * args.width, args.width);
 }
 
+// What a candidate needs besides its vectors.
+template <class Args>
+inline void fetch_item(const Args &args, const Row &row) {
+    fetch(args, row);
+    for (int64_t k = 0; k < row.count; ++k) {
+        __builtin_prefetch(args.weights + row.features[k], 1, 2);
+        if (args.vector_sums) __builtin_prefetch(args.vector_sums + row.features[k], 1, 2);
+        if (args.weight_sums) __builtin_prefetch(args.weight_sums + row.features[k], 1, 2);
+    }
+}
+
 // Draws until there are `wanted` negatives, or no draws left.
-inline void draw(const FmRank &args, int64_t place, FmSample &sample, int64_t wanted) {
+template <class Args>
+inline void draw(const Args &args, int64_t place, Sample &sample, int64_t wanted) {
     const int64_t draws = draws_of(args.negatives), first = place / args.block_size * args.block_size;
     const int64_t length = args.n - first < args.block_size ? args.n - first : args.block_size;
     while (sample.count < wanted && sample.next < draws) {
@@ -37,36 +74,35 @@ inline void draw(const FmRank &args, int64_t place, FmSample &sample, int64_t wa
             args.in_batch ? args.items[first + drawn(args.key, counter, length, nullptr, nullptr)]
                           : args.candidates[drawn(args.key, counter, args.n_candidates, args.threshold, args.alias)];
         if (has(sample.has, sample.n_has, item)) continue;
-        const int32_t r = ++sample.count;
-        sample.items[r] = item;
-        sample.rows[r] = row(args, args.first_item + item);
-        fetch(args, sample.rows[r]);
+        sample.items[++sample.count] = item;
+        fetch_item(args, item_row(args, item));
     }
 }
 
 // Only the first few for WARP, which mostly needs no more.
-FmSample begin(const FmRank &args, int64_t place, int32_t *items, FmRow *rows) {
+template <class Args>
+inline void begin(const Args &args, int64_t place, Sample &sample) {
     const int64_t first = args.user_indptr[args.users[place]], behind = args.user_indptr[args.users[place] + 1];
-    FmSample sample{args.user_items + first, behind - first, 0, 0, items, rows};
-    items[0] = args.items[place];
-    rows[0] = row(args, args.first_item + items[0]);
-    fetch(args, rows[0]);
+    sample.has = args.user_items + first, sample.n_has = behind - first;
+    sample.next = sample.count = 0;
+    sample.items[0] = args.items[place];
+    fetch_item(args, item_row(args, sample.items[0]));
     for (int64_t b = 0; b < args.n_query; ++b) fetch(args, row(args, args.query_rows[place * args.n_query + b]));
     const bool lazy = args.loss == Ranking::warp && args.negatives >= group;
     draw(args, place, sample, lazy ? group - 1 : args.negatives);
-    return sample;
 }
 
 // P, or where one id is all of the query its vector itself.
-const float *query(const FmRank &args, int64_t place, float *sum) {
+template <class Args>
+const float *query(const Args &args, int64_t place, float *sum) {
     const int32_t *rows = args.query_rows + place * args.n_query;
     if (args.n_query == 1) {
-        const FmRow only = row(args, rows[0]);
+        const Row only = row(args, rows[0]);
         if (is_id(only)) return args.vectors + only.features[0] * args.width;
     }
     for (int64_t k = 0; k < args.width; k += lanes) store(sum + k, vec{});
     for (int64_t b = 0; b < args.n_query; ++b) {
-        const FmRow of_block = row(args, rows[b]);
+        const Row of_block = row(args, rows[b]);
         for (int64_t at = 0; at < of_block.count; ++at) {
             const float *v = args.vectors + of_block.features[at] * args.width;
             const vec x = vec{} + value(of_block, at);
@@ -76,12 +112,14 @@ const float *query(const FmRank &args, int64_t place, float *sum) {
     return sum;
 }
 
-inline const float *vector_of(const FmRank &args, const FmRow &row, const float *sum) {
+template <class Args>
+inline const float *vector_of(const Args &args, const Row &row, const float *sum) {
     return is_id(row) ? args.vectors + row.features[0] * args.width : sum;
 }
 
 // What belongs to the item alone, as a vector that adds up to it; its q goes to `sum`, but for an id.
-inline vec own(const FmRank &args, const FmRow &row, float *sum) {
+template <class Args>
+inline vec own(const Args &args, const Row &row, float *sum) {
     float linear = 0;
     for (int64_t at = 0; at < row.count; ++at) linear += value(row, at) * args.weights[row.features[at]];
     vec total = {linear};
@@ -99,13 +137,15 @@ inline vec own(const FmRank &args, const FmRow &row, float *sum) {
 }
 
 // Scores of one group of candidates. Behind the last there is room, and the last stands in.
-inline void score(const FmRank &args, const float *p, const FmSample &sample, int32_t first, float *sums, float *scores) {
+template <class Args>
+inline void score(const Args &args, const float *p, const Sample &sample, int32_t first, float *sums, float *scores) {
     const float *q[group];
     vec acc[group];
     for (int i = 0; i < group; ++i) {
         const int32_t r = first + i < sample.count ? first + i : sample.count;
-        acc[i] = own(args, sample.rows[r], sums + r * args.width);
-        q[i] = vector_of(args, sample.rows[r], sums + r * args.width);
+        const Row item = item_row(args, sample.items[r]);
+        acc[i] = own(args, item, sums + r * args.width);
+        q[i] = vector_of(args, item, sums + r * args.width);
     }
     for (int64_t k = 0; k < args.width; k += lanes) {
         vec of_query = load(p + k);
@@ -118,7 +158,8 @@ inline void score(const FmRank &args, const float *p, const FmSample &sample, in
 }
 
 // Draws and scores until a negative is within the margin: for most positives one of the first is.
-int32_t violation(const FmRank &args, int64_t place, const float *p, FmSample &sample, float *sums, float *scores) {
+template <class Args>
+int32_t violation(const Args &args, int64_t place, const float *p, Sample &sample, float *sums, float *scores) {
     for (int32_t first = 0;; first += group) {
         draw(args, place, sample, first + group - 1 < args.negatives ? first + group - 1 : args.negatives);
         if (first > sample.count) return 0;
@@ -129,10 +170,10 @@ int32_t violation(const FmRank &args, int64_t place, const float *p, FmSample &s
 }
 
 // Candidate r becomes the only negative, in place 1.
-inline void keep(FmSample &sample, int32_t r, float *sums, int64_t width) {
+inline void keep(Sample &sample, int32_t r, float *sums, int64_t width) {
     sample.count = 1;
     if (r == 1) return;
-    sample.rows[1] = sample.rows[r];
+    sample.items[1] = sample.items[r];
     for (int64_t k = 0; k < width; k += lanes) store(sums + width + k, load(sums + r * width + k));
 }
 
@@ -148,11 +189,12 @@ struct Losses {
 };
 
 // The scores of a sample, and from them the coefficients of those candidates that stay in it.
-void derive(const FmRank &args, int64_t place, const float *p, FmSample &sample, float *sums, float *values, Losses &losses) {
+template <class Args>
+void derive(const Args &args, int64_t place, const float *p, Sample &sample, float *sums, float *values, Losses &losses) {
     const float weight = args.sample_weight ? args.sample_weight[place] : 1;
     if (args.loss == Ranking::warp) {
         const int32_t r = violation(args, place, p, sample, sums, values);
-        if (r) losses.sum += double(weight) * warp(values, r, args.n_candidates), keep(sample, r, sums, args.width);
+        if (r) losses.sum += double(weight) * warp(values, r, args.n_candidates > 1 ? args.n_candidates : 2), keep(sample, r, sums, args.width);
         else sample.count = 0;
     } else {
         for (int32_t first = 0; first <= sample.count; first += group) score(args, p, sample, first, sums, values);
@@ -189,7 +231,8 @@ inline float squared_length(const float *p, const float *q, float x, const float
 }
 
 // The features of a candidate with coefficient c. `squared` is the squared length of P, for AdaGrad.
-inline void move_item(const FmRank &args, const FmRow &row, float c, const float *p, float squared, const float *q) {
+template <class Args>
+inline void move_item(const Args &args, const Row &row, float c, const float *p, float squared, const float *q) {
     const int64_t width = args.width;
     const bool id = is_id(row), adagrad = args.vector_sums;
     for (int64_t n = 0; n < row.count; ++n) {
@@ -209,7 +252,8 @@ inline void move_item(const FmRank &args, const FmRow &row, float c, const float
 }
 
 // The features of the query, along the sum of c q.
-inline void move_query(const FmRank &args, const FmRow &row, const float *gradient) {
+template <class Args>
+inline void move_query(const Args &args, const Row &row, const float *gradient) {
     const float squared = args.vector_sums ? squared_length(gradient, args.width) : 0;
     for (int64_t n = 0; n < row.count; ++n) {
         const int64_t j = row.features[n];
@@ -221,35 +265,44 @@ inline void move_query(const FmRank &args, const FmRow &row, const float *gradie
     }
 }
 
-void step(const FmRank &args, int64_t place, const float *p, const FmSample &sample, const float *c, const float *sums,
+template <class Args>
+void step(const Args &args, int64_t place, const float *p, const Sample &sample, const float *c, const float *sums,
           float *gradient) {
     const int64_t width = args.width;
     const float squared = args.vector_sums ? squared_length(p, width) : 0;
     for (int64_t k = 0; k < width; k += lanes) store(gradient + k, vec{});
     for (int32_t r = 0; r <= sample.count; ++r) {
-        const float *q = vector_of(args, sample.rows[r], sums + r * width);
+        const float *q = vector_of(args, item_row(args, sample.items[r]), sums + r * width);
         for (int64_t k = 0; k < width; k += lanes) store(gradient + k, load(gradient + k) + c[r] * load(q + k));
     }
-    for (int32_t r = 0; r <= sample.count; ++r) move_item(args, sample.rows[r], c[r], p, squared, sums + r * width);
+    for (int32_t r = 0; r <= sample.count; ++r) 
+        move_item(args, item_row(args, sample.items[r]), c[r], p, squared, sums + r * width);
     for (int64_t b = 0; b < args.n_query; ++b) move_query(args, row(args, args.query_rows[place * args.n_query + b]), gradient);
 }
 
-}  // namespace
-
-double fm_rank_range(const FmRank &args, int64_t begin_block, int64_t end_block, float *reals, int32_t *items, FmRow *rows) {
+template <class Args>
+double range(const Args &args, int64_t begin_block, int64_t end_block, float *reals, int32_t *items) {
     const int64_t places = fm_rank_places(args.negatives);
     float *sum = reals, *gradient = sum + args.width, *sums = gradient + args.width, *values = sums + places * args.width;
     Losses losses;
+    Sample ring[fm_rank_ahead + 1];
+    for (int64_t slot = 0; slot <= fm_rank_ahead; ++slot)
+        ring[slot].items = items + slot * places;
     for (int64_t block = begin_block; block < end_block; ++block) {
         const int64_t first = args.blocks[block] * args.block_size, behind = first + args.block_size;
         const int64_t last = behind < args.n ? behind : args.n;
-        FmSample ring[fm_rank_ahead + 1];
         for (int64_t place = first; place < last + fm_rank_ahead; ++place) {
             const int64_t slot = place % (fm_rank_ahead + 1);
-            if (place < last) ring[slot] = begin(args, place, items + slot * places, rows + slot * places);
+            if (place + 2 * fm_rank_ahead < last) __builtin_prefetch(args.user_indptr + args.users[place + 2 * fm_rank_ahead]);
+            if (place + fm_rank_ahead < last) {
+                const int32_t *list = args.user_items + args.user_indptr[args.users[place + fm_rank_ahead]];
+                __builtin_prefetch(list);
+                __builtin_prefetch(list + 16);
+            }
+            if (place < last) begin(args, place, ring[slot]);
             const int64_t now = place - fm_rank_ahead;
             if (now < first) continue;
-            FmSample &current = ring[now % (fm_rank_ahead + 1)];
+            Sample &current = ring[now % (fm_rank_ahead + 1)];
             if (!current.count) continue;
             const float *p = query(args, now, sum);
             derive(args, now, p, current, sums, values, losses);
@@ -258,6 +311,12 @@ double fm_rank_range(const FmRank &args, int64_t begin_block, int64_t end_block,
     }
     losses.logs.flush();
     return losses.sum + losses.logs.sum;
+}
+
+}  // namespace
+
+double fm_rank_range(const FmRank &args, int64_t begin, int64_t end, float *reals, int32_t *items) {
+    return args.only_ids ? range(OfIds{args}, begin, end, reals, items) : range(args, begin, end, reals, items);
 }
 
 }  // namespace RECSYS_ISA

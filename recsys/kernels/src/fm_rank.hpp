@@ -7,13 +7,6 @@
 
 namespace recsys {
 
-// Features of a row of the table, and a place in it where they are those of an item.
-struct FmRow {
-    const int32_t *features;
-    const float *values;  // null: all 1
-    int64_t count;
-};
-
 // With P = sum_j x_j v_j over the features of the query, and q_i the same sum over those of item i, the score of an item
 // is <P, q_i> + sum_j x_j w_j + 1/2 (|q_i|^2 - sum_j x_j^2 |v_j|^2); the rest of the prediction is alike for all items.
 // The draws of a positive are hashes of (key, its place), so that they depend neither on threads nor on the order of
@@ -33,6 +26,7 @@ struct FmRank {
     const uint32_t *threshold;     // IN (n_candidates) alias table, or null: all candidates alike
     const int32_t *alias;          // IN (n_candidates)
     const float *log_q;            // IN (n_items) log of the probability of a draw
+    bool only_ids;                 // all rows of the table have one feature, of value 1
     bool in_batch;                 // draw the item of a positive of the same block instead
     int64_t n, n_blocks, block_size, n_query, first_item, n_candidates, width, negatives;  // width is a multiple of 8
     uint64_t key;
@@ -45,22 +39,13 @@ struct FmRank {
 constexpr int64_t fm_rank_ahead = 4;  // negatives are drawn, and their vectors fetched, that many positives ahead
 constexpr int64_t fm_rank_group = 4;  // candidates scored together
 
-// A positive and the negatives drawn for it; the positive comes first.
-struct FmSample {
-    const int32_t *has;  // items of the user
-    int64_t n_has, next;
-    int32_t count;  // negatives so far; 0 where the user has too much to find one
-    int32_t *items;
-    FmRow *rows;
-};
-
 // Scratch of one thread, in floats, and per positive ahead in items and rows.
 inline int64_t fm_rank_places(int64_t negatives) { return negatives + 1 + fm_rank_group; }
 inline int64_t fm_rank_reals(int64_t width, int64_t negatives) { return (width + 1) * fm_rank_places(negatives) + 2 * width; }
 
 #define RECSYS_DECLARE(isa)                                                                                         \
     namespace isa {                                                                                                 \
-    double fm_rank_range(const FmRank &args, int64_t begin, int64_t end, float *reals, int32_t *items, FmRow *rows); \
+    double fm_rank_range(const FmRank &args, int64_t begin, int64_t end, float *reals, int32_t *items); \
     }
 RECSYS_DECLARE(base)
 RECSYS_DECLARE(v3)

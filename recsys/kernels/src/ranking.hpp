@@ -42,7 +42,17 @@ inline bool has(const int32_t *items, int64_t count, int32_t item) {
         count -= half;
     }
     int32_t found = 0;
-    for (int64_t k = 0; k < count; ++k) found |= items[k] == item;
+    if (count < 8) {
+        for (int64_t k = 0; k < count; ++k) found |= items[k] == item;
+        return found;
+    }
+    typedef int32_t ints __attribute__((vector_size(32)));
+    ints hit = {}, some;
+    for (int64_t k = 0; k < count; k += 8) {  // the last eight overlap with those before
+        __builtin_memcpy(&some, items + (k + 8 <= count ? k : count - 8), sizeof some);
+        hit |= some == item;
+    }
+    for (int i = 0; i < 8; ++i) found |= hit[i];
     return found;
 }
 

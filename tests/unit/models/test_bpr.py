@@ -13,7 +13,7 @@ from recsys.data import Dataset, interactions_from_tuples
 from recsys.data.synthetic import generate
 from recsys.errors import ConfigError, DataError, TrainingDivergedError
 from recsys.models import BPR, ImplicitALS
-from recsys.models.bpr_steps import Negatives
+from recsys.models.negatives import Negatives
 
 LOSSES = ("bpr", "warp", "softmax")
 
