@@ -56,7 +56,8 @@ def fm_rank(
         v_j += rate (x_j sum_i c_i q_i - regularization v_j)                 for those of the query,
         w_j += rate (c_i x_j - weight_regularization w_j)                    for the features of every item i
 
-    with P, q and c from before the step. A feature of several of these items moves once for each, one after the other.
+    with P, q and c from before the step. A feature of several of these items moves once for each, one after the other,
+    and its own share of q, ``x_j v_j``, is what it is by then.
     AdaGrad's sums grow by the squared length of the gradient without the penalty, and the rate of a feature is
     ``learning_rate / sqrt(its sum)`` (Duchi, Hazan and Singer 2011, one sum a vector).
 
@@ -119,12 +120,12 @@ def fm_rank(
         chosen = np.append(items[place], found).astype(np.int32)
         query = [row(int(number)) for number in query_rows[place]]
         p = sum((x @ vectors[f] for f, x in query), np.zeros(vectors.shape[1]))
-        s = np.array([step.score(p, row(first_item + item)) for item in chosen])
+        s = np.array([step.score(p, row(first_item + int(item))) for item in chosen])
         kept, c, value = LOSSES[loss](np.arange(len(chosen), dtype=np.int32), s, log_q[chosen], max(len(candidates), 2))
         weight = 1.0 if sample_weight is None else float(sample_weight[place])
         total += weight * value
         if len(kept):
-            step.move(p, query, [row(first_item + item) for item in chosen[kept]], weight * c)
+            step.move(p, query, [row(first_item + int(item)) for item in chosen[kept]], weight * c)
     return total
 
 
@@ -152,7 +153,8 @@ class _Step:
         for (features, values), weight, one in zip(items, c, q, strict=True):
             for f, x in zip(features, values, strict=True):
                 self._move_weight(f, weight * x)
-                self._move_vector(f, weight * x * (p + one - x * self.vectors[f]))
+                others = one - x * self.vectors[f] if len(features) > 1 else 0
+                self._move_vector(f, weight * x * (p + others))
         for features, values in query:
             for f, x in zip(features, values, strict=True):
                 self._move_vector(f, x * of_query)

@@ -234,18 +234,18 @@ inline float squared_length(const float *p, const float *q, float x, const float
 template <class Args>
 inline void move_item(const Args &args, const Row &row, float c, const float *p, float squared, const float *q) {
     const int64_t width = args.width;
-    const bool id = is_id(row), adagrad = args.vector_sums;
+    const bool alone = row.count == 1, adagrad = args.vector_sums;  // a feature alone is all of q: P is left
     for (int64_t n = 0; n < row.count; ++n) {
         const int64_t j = row.features[n];
         const float x = value(row, n), cx = c * x;
         const float of_weight = rate(args.learning_rate, at(args.weight_sums, j), cx * cx);
         args.weights[j] += of_weight * (cx - args.weight_regularization * args.weights[j]);
         float *v = args.vectors + j * width;
-        const float length = id || !adagrad ? squared : squared_length(p, q, x, v, width);
+        const float length = alone || !adagrad ? squared : squared_length(p, q, x, v, width);
         const float of_vector = rate(args.learning_rate, at(args.vector_sums, j), cx * cx * length);
         const vec along = vec{} + of_vector * cx, kept = vec{} + (1 - of_vector * args.regularization);
         for (int64_t k = 0; k < width; k += lanes) {
-            const vec old = load(v + k), g = id ? load(p + k) : load(p + k) + load(q + k) - x * old;
+            const vec old = load(v + k), g = alone ? load(p + k) : load(p + k) + load(q + k) - x * old;
             store(v + k, kept * old + along * g);
         }
     }
