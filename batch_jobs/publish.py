@@ -50,9 +50,12 @@ def _put_states(stores: Stores, artifact: Artifact, screen: Screen) -> None:
 
 
 def _states(artifact: Artifact, step: Step) -> Iterator[tuple[str, UserState]]:
-    users = artifact.users.ids()
+    users, factors = artifact.users.ids(), artifact.factors
     for row, user in enumerate(users):
-        yield user, UserState(artifact.factors.user_vectors[row], *artifact.histories.of(row))
+        yield (
+            user,
+            UserState(factors.user_vectors[row], *artifact.histories.of(row), float(factors.queries.user_bias[row])),
+        )
         if row % 1000 == 999 or row + 1 == len(users):
             step(row + 1, len(users))
 

@@ -109,7 +109,7 @@ def store(
         "model": {"kind": model.kind, **{k: v for k, v in config.model.items() if k != "kind"}},
         "clean": dict(config.clean),
         "weights": asdict(rule),
-        "fold_in": factors.fold_in and factors.fold_in.settings,
+        **factors.settings,
     }
     data = {
         "fingerprint": dataset.interactions.fingerprint(),

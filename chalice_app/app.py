@@ -1,9 +1,11 @@
 """The REST API: routes parse, call the service and shape the answer."""
 
+from chalicelib.bodies import asked_list, asked_scores, sent_events
 from chalicelib.face import Face
-from chalicelib.requests import path_id, path_namespace, query_k, sent_events
-from chalicelib.responses import answer, ranked
+from chalicelib.requests import path_id, path_namespace, query_k
+from chalicelib.responses import Problem, answer, ranked, scored
 from chalicelib.wiring import service, stores
+from recsys.errors import UnknownItemError
 
 app = Face(app_name="recsys")
 
@@ -13,6 +15,33 @@ def recommendations(ns, user):
     """Top-K for a user: GET ...?k=20."""
     found = service().recommend(path_namespace(ns), path_id("user", user), query_k(app.current_request))
     return ranked(app.request_id, found)
+
+
+@app.route("/v1/{ns}/users/{user}/recommendations", methods=["POST"])
+def recommendations_in_context(ns, user):
+    """Top-K for a user, here and now: {"k"?, "context"?, "events"?}."""
+    k, context, events = asked_list(app.current_request)
+    found = service().recommend(path_namespace(ns), path_id("user", user), k, context=context, events=events)
+    return ranked(app.request_id, found)
+
+
+@app.route("/v1/{ns}/recommendations", methods=["POST"])
+def recommendations_for_a_session(ns):
+    """Top-K for nobody known, from a session's events and context alone: {"k"?, "context"?, "events"?}."""
+    k, context, events = asked_list(app.current_request)
+    return ranked(app.request_id, service().recommend(path_namespace(ns), None, k, context=context, events=events))
+
+
+@app.route("/v1/{ns}/users/{user}/scores", methods=["POST"])
+def scores(ns, user):
+    """Predictions for named items: {"items", "context"?, "explain"?}."""
+    asked = asked_scores(app.current_request)
+    who = path_namespace(ns), path_id("user", user)
+    try:
+        found = service().scores(*who, asked.items, context=asked.context, explain=asked.explain)
+    except UnknownItemError as error:
+        raise Problem(404, str(error), field="items") from None
+    return scored(app.request_id, found, explain=asked.explain)
 
 
 @app.route("/v1/{ns}/items/{item}/similar", methods=["GET"])

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.errors import DataError
+from recsys.query_features import QueryFeatures, check_array
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,20 +41,102 @@ class FoldIn:
         """Everything but the array, as a manifest holds it."""
         return {name: float(value) for name, value in vars(self).items() if name != "eigenvalues"}
 
+    @property
+    def arrays(self) -> dict[str, NDArray[np.float32]]:
+        """The array, by the name it is published under."""
+        return {"eigenvalues": self.eigenvalues}
+
+    def check(self, width: int) -> None:
+        """Raise `DataError` unless the array fits item vectors of that width."""
+        check_array("eigenvalues", self.eigenvalues, (width,))
+
+    def counts(self, weights: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Mask of the merged weights that say something: those above 0."""
+        return weights > 0
+
+
+@dataclass(frozen=True, eq=False)
+class HistoryMap:
+    """What a new user's vector and bias are read off: a linear map of the shrunken mean of their items.
+
+    With y_j the vectors of the user's n items and x_j = 1, or ``rating - centre - item_bias_j`` of ratings::
+
+        (vector, bias) = intercept + s matrix,    s = sum_j x_j (y_j, 1) / (n + shrinkage)
+
+    The map is a ridge regression of trained users on their own items. It is linear, so that the vector is a sum over
+    items, and a trained vector moves with new events by the difference of the two s times the matrix.
+
+    Parameters
+    ----------
+    matrix : ndarray of shape (d + 1, d + 1), float32
+    intercept : ndarray of shape (d + 1,), float32
+        Somebody without items.
+    shrinkage : float
+        Above 0: so many items as it takes to count half.
+    centre : float, optional
+        Given where the weights of events are ratings: what the items' biases are relative to.
+    """
+
+    matrix: NDArray[np.float32]
+    intercept: NDArray[np.float32]
+    shrinkage: float
+    centre: float | None = None
+
+    @property
+    def settings(self) -> dict[str, float | None]:
+        """Everything but the arrays, as a manifest holds it."""
+        return {"shrinkage": self.shrinkage, "centre": self.centre}
+
+    @property
+    def arrays(self) -> dict[str, NDArray[np.float32]]:
+        """The arrays, by the names they are published under."""
+        return {"fold_in_matrix": self.matrix, "fold_in_intercept": self.intercept}
+
+    def check(self, width: int) -> None:
+        """Raise `DataError` unless the map fits item vectors of that width."""
+        check_array("fold_in_matrix", self.matrix, (width + 1, width + 1))
+        check_array("fold_in_intercept", self.intercept, (width + 1,))
+        if not 0 < self.shrinkage < np.inf or not np.isfinite(self.centre or 0.0):
+            raise DataError("the shrinkage of a history map is above 0, its centre finite")
+
+    def counts(self, weights: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Mask of the merged weights that say something: any rating, else those above 0."""
+        return weights > 0 if self.centre is None else np.ones(len(weights), bool)
+
+    def terms(
+        self,
+        item_vectors: NDArray[np.floating],
+        item_bias: NDArray[np.floating],
+        weights: NDArray[np.floating],
+    ) -> NDArray[np.float64]:
+        """Return what each of one user's items adds to s, float64 of shape (n, d + 1).
+
+        Parameters
+        ----------
+        item_vectors, item_bias, weights : ndarray of shape (n, d), (n,) and (n,)
+            Of the user's items.
+        """
+        x = np.ones(len(weights)) if self.centre is None else weights.astype(np.float64) - self.centre - item_bias
+        with_one = np.column_stack([item_vectors, np.ones(len(weights))])
+        return with_one * (x / (len(weights) + self.shrinkage))[:, None]
+
 
 @dataclass(frozen=True, eq=False)
 class Factors:
-    """``score(user, item) = <user_vector, item_vector> + item_bias``.
+    """``score(query, item) = constant(query) + <query_vector, item_vector> + item_bias``.
 
-    Popularity is the case d = 0: a bias alone.
+    The query vector is that of a user and, with `query`, of what else a query brings. Popularity is the case d = 0: a
+    bias alone.
 
     Parameters
     ----------
     user_vectors : ndarray of shape (n_users, d), float32
     item_vectors : ndarray of shape (n_items, d), float32
     item_bias : ndarray of shape (n_items,), float32
-    fold_in : FoldIn, optional
-        Present when a user's vector can be solved from events alone.
+    fold_in : FoldIn or HistoryMap, optional
+        Present when a user's vector can be found from events alone.
+    query : QueryFeatures, optional
+        Present when scores mean something in themselves, or depend on more than user and item.
 
     Raises
     ------
@@ -62,42 +147,55 @@ class Factors:
     user_vectors: NDArray[np.float32]
     item_vectors: NDArray[np.float32]
     item_bias: NDArray[np.float32]
-    fold_in: FoldIn | None = None
+    fold_in: FoldIn | HistoryMap | None = None
+    query: QueryFeatures | None = None
 
     def __post_init__(self) -> None:
         """Check dtypes and shapes; the values are checked once, by `check_finite`, before publishing."""
         width = self.item_vectors.shape[-1]
-        shapes = {
-            "user_vectors": (len(self.user_vectors), width),
-            "item_vectors": (len(self.item_bias), width),
-            "item_bias": (len(self.item_bias),),
-        }
-        for name, shape in shapes.items():
-            _check(name, getattr(self, name), shape)
+        check_array("user_vectors", self.user_vectors, (len(self.user_vectors), width))
+        check_array("item_vectors", self.item_vectors, (len(self.item_bias), width))
+        check_array("item_bias", self.item_bias, (len(self.item_bias),))
         if self.fold_in is not None:
-            _check("fold_in.eigenvalues", self.fold_in.eigenvalues, (width,))
+            self.fold_in.check(width)
+        if self.query is not None:
+            self.query.check(len(self.user_vectors), width)
 
     @property
     def width(self) -> int:
         """Number of factors, d."""
         return int(self.item_vectors.shape[1])
 
+    @cached_property
+    def queries(self) -> QueryFeatures:
+        """What a query can bring: `query`, or nothing."""
+        return self.query or QueryFeatures.nothing(len(self.user_vectors), self.width)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a manifest's config holds of the factors, as plain JSON: everything `arrays` leaves out."""
+        names = {FoldIn: "fold_in", HistoryMap: "history_map"}
+        fold_in = {names[type(self.fold_in)]: self.fold_in.settings} if self.fold_in is not None else {}
+        return {**fold_in, **({"query": self.query.settings} if self.query is not None else {})}
+
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All arrays, by the names they are published under."""
+        return {
+            "user_vectors": self.user_vectors,
+            "item_vectors": self.item_vectors,
+            "item_bias": self.item_bias,
+            **(self.fold_in.arrays if self.fold_in is not None else {}),
+            **(self.query.arrays if self.query is not None else {}),
+        }
+
     def check_finite(self) -> None:
         """Raise `DataError` if any published number is NaN or infinite."""
-        arrays = {"user_vectors": self.user_vectors, "item_vectors": self.item_vectors, "item_bias": self.item_bias}
-        if self.fold_in is not None:
-            arrays["fold_in.eigenvalues"] = self.fold_in.eigenvalues
-        for name, array in arrays.items():
+        query = self.query
+        scalars = {} if query is None else {"query_bias": np.array([query.bias, query.mean_user_bias])}
+        for name, array in {**self.arrays, **scalars}.items():
             if not np.isfinite(array).all():
                 raise DataError(
                     f"{name} holds NaN or infinite numbers: the training diverged",
                     remedy="Raise the regularization or lower the weights",
                 )
-
-
-def _check(name: str, array: NDArray[np.float32], shape: tuple[int, ...]) -> None:
-    if array.dtype != np.float32 or array.shape != shape or not array.flags.c_contiguous:
-        raise DataError(
-            f"{name} is {array.dtype} of shape {array.shape}"
-            f"{'' if array.flags.c_contiguous else ', not contiguous'}; expected C-contiguous float32 of shape {shape}"
-        )

@@ -9,7 +9,7 @@ from typing import Any
 from chalice import Chalice, Response
 
 from chalicelib.responses import Problem, problem
-from recsys.errors import NoModelError, NotFoundError, RecsysError, UnknownItemError
+from recsys.errors import DataError, NoModelError, NotFoundError, RecsysError, UnknownItemError
 
 View = Callable[..., Response]
 FIELDS: dict[type[RecsysError], str] = {NoModelError: "ns", UnknownItemError: "item"}
@@ -75,6 +75,8 @@ class Face(Chalice):
             return problem(error.status, str(error), self.request_id, field=error.field)
         if isinstance(error, NotFoundError):
             return problem(404, str(error), self.request_id, field=FIELDS.get(type(error)))
+        if isinstance(error, DataError):  # of what the client sent: what is stored and unusable is an ArtifactError
+            return problem(422, error.reason, self.request_id, field=error.field)
         self.log.error("%s: %s", type(error).__name__, error)  # names a place in the store: for us, not for the client
         return problem(503, "a store the answer needs cannot be reached or read; try again", self.request_id)
 

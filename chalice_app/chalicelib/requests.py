@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 import msgspec
@@ -12,12 +12,10 @@ from chalice.app import Request
 from chalicelib.responses import Problem
 from recsys.artifacts.manifest import check_name
 from recsys.errors import ConfigError, DataError
-from recsys.events import InteractionEvent
 from recsys.ids import encode_id
 
 MAX_BODY_BYTES = 256 * 1024
 MAX_DEPTH = 32
-MAX_EVENTS = 500
 MAX_K = 500
 DEFAULT_K = 20
 _WHOLE = re.compile("[1-9][0-9]{0,2}")
@@ -25,35 +23,6 @@ _BROKEN_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 _NAMED = re.compile("(?:missing required|unknown) field `([^`]{1,100})`")
 
 Body = TypeVar("Body", bound=msgspec.Struct)
-
-
-class EventIn(msgspec.Struct, forbid_unknown_fields=True):
-    """One interaction as it is sent; `timestamp` in UTC seconds."""
-
-    event_id: str
-    user: str
-    item: str
-    timestamp: float
-    event: str = "interaction"
-    value: float = 1.0
-
-
-class EventsIn(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of POST events."""
-
-    events: Annotated[list[EventIn], msgspec.Meta(min_length=1, max_length=MAX_EVENTS)]
-
-
-def sent_events(request: Request) -> list[InteractionEvent]:
-    """Return the events of the body, validated; a problem names the field at fault as ``events[3].user``."""
-    return [_event_of(place, sent) for place, sent in enumerate(json_body(request, EventsIn).events)]
-
-
-def _event_of(place: int, sent: EventIn) -> InteractionEvent:
-    try:
-        return InteractionEvent(sent.event_id, sent.user, sent.item, sent.timestamp, sent.event, sent.value)
-    except DataError as error:
-        raise Problem(422, error.reason, field=f"events[{place}].{error.field}") from None
 
 
 def path_namespace(text: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from chalice import Response
 
-from recsys.serving import RankedList
+from recsys.serving import RankedList, ScoredItem, ScoredItems
 
 HEADERS = {
     "Content-Type": "application/json",
@@ -40,6 +40,26 @@ def ranked(request_id: str, found: RankedList) -> Response:
             "degraded": found.degraded,
         },
     )
+
+
+def scored(request_id: str, found: ScoredItems, *, explain: bool) -> Response:
+    """Return predictions in the order they were asked for, with what each consists of where that is wanted."""
+    return answer(
+        request_id,
+        {
+            "items": [
+                {"item": one.item, "score": one.score, **(_explained(one) if explain else {})} for one in found.items
+            ],
+            "model_version": found.model_version,
+            "strategy": found.strategy,
+            "degraded": found.degraded,
+        },
+    )
+
+
+def _explained(one: ScoredItem) -> dict[str, Any]:
+    parts = [{"source": part.source, "name": part.name, "value": part.value} for part in one.contributions]
+    return {"raw_score": one.raw_score, "explanation": parts}
 
 
 def problem(status: int, detail: str, request_id: str, *, field: str | None = None) -> Response:

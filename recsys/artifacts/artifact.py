@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,16 +12,28 @@ from numpy.typing import NDArray
 
 from recsys.artifacts.manifest import ArtifactManifest
 from recsys.artifacts.store import StoredArrays
-from recsys.errors import ArtifactError, DataError
-from recsys.factors import Factors, FoldIn
+from recsys.encoding import Encoder
+from recsys.errors import ArtifactError, ConfigError, DataError
+from recsys.factors import Factors, FoldIn, HistoryMap
 from recsys.ids import IdMap
+from recsys.query_features import QueryFeatures
 
-ITEM_SIDE = (
-    "item_vectors",
-    "item_bias",
-    "item_counts",
-    "eigenvalues",
-    *(f"item_ids_{a}" for a in ("text", "offsets", "order")),
+_UNFIT = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, DataError, ConfigError)
+
+
+class _AllBut(Container[str]):
+    def __init__(self, *names: str) -> None:
+        self._names = frozenset(names)
+
+    def __contains__(self, name: object) -> bool:
+        return name not in self._names
+
+
+ITEM_SIDE = _AllBut(
+    "user_vectors",
+    "query_user_bias",
+    *(f"user_ids_{a}" for a in ("text", "offsets", "order")),
+    *(f"history_{a}" for a in ("indptr", "items", "weights")),
 )
 """The arrays a server needs; user vectors and histories come from the online store, one user at a time."""
 
@@ -65,9 +78,7 @@ def pack(
     """Name the arrays of a model for an `ArtifactStore`; `DataError` if a published number is not finite."""
     factors.check_finite()
     arrays: dict[str, NDArray[Any]] = {
-        "user_vectors": factors.user_vectors,
-        "item_vectors": factors.item_vectors,
-        "item_bias": factors.item_bias,
+        **factors.arrays,
         "item_counts": item_counts,
         "history_indptr": histories.indptr,
         "history_items": histories.items,
@@ -75,8 +86,6 @@ def pack(
     }
     for name, ids in (("user_ids", users), ("item_ids", items)):
         arrays |= {f"{name}_text": ids.text, f"{name}_offsets": ids.offsets, f"{name}_order": ids.order}
-    if factors.fold_in is not None:
-        arrays["eigenvalues"] = factors.fold_in.eigenvalues
     return arrays
 
 
@@ -84,12 +93,12 @@ def item_side(stored: StoredArrays) -> tuple[Factors, IdMap, NDArray[np.float32]
     """Factors without users, item ids and item counts, from the arrays of `ITEM_SIDE`."""
     arrays = stored.arrays
     try:
-        no_users = np.zeros((0, arrays["item_vectors"].shape[1]), np.float32)
-        factors, items, counts = _factors(stored, no_users), _ids(arrays, "item_ids"), arrays["item_counts"]
+        no_users = np.zeros((0, arrays["item_vectors"].shape[1]), np.float32), np.zeros(0, np.float32)
+        factors, items, counts = _factors(stored, *no_users), _ids(arrays, "item_ids"), arrays["item_counts"]
         if not len(items) == len(factors.item_bias) == len(counts):
             raise DataError("item ids, vectors and counts differ in length")
         return factors, items, counts
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, DataError) as error:
+    except _UNFIT as error:
         raise ArtifactError(f"version {stored.manifest.version} is incomplete: {error}") from error
 
 
@@ -98,7 +107,7 @@ def unpack(stored: StoredArrays) -> Artifact:
     arrays = stored.arrays
     try:
         histories = Histories(arrays["history_indptr"], arrays["history_items"], arrays["history_weights"])
-        factors = _factors(stored, arrays["user_vectors"])
+        factors = _factors(stored, arrays["user_vectors"], arrays.get("query_user_bias"))
         users, (_, items, counts) = _ids(arrays, "user_ids"), item_side(stored)
         _check_offsets("history", histories.indptr, len(histories.items))
         _check_rows("history_items", histories.items, len(items))
@@ -107,16 +116,68 @@ def unpack(stored: StoredArrays) -> Artifact:
         if len(histories.weights) != len(histories.items):
             raise DataError("items and weights of the histories differ in length")
         return Artifact(stored.manifest, factors, users, items, histories, counts)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, DataError) as error:
+    except _UNFIT as error:
         raise ArtifactError(f"version {stored.manifest.version} is incomplete: {error}") from error
 
 
-def _factors(stored: StoredArrays, user_vectors: NDArray[np.float32]) -> Factors:
-    arrays, settings = stored.arrays, stored.manifest.config.get("fold_in")
-    fold_in = None
-    if settings is not None:
-        fold_in = FoldIn(arrays["eigenvalues"], **{name: float(value) for name, value in settings.items()})
-    return Factors(user_vectors, arrays["item_vectors"], arrays["item_bias"], fold_in)
+def _factors(stored: StoredArrays, user_vectors: NDArray[np.float32], user_bias: NDArray[np.float32] | None) -> Factors:
+    arrays, config = stored.arrays, stored.manifest.config
+    return Factors(
+        user_vectors,
+        arrays["item_vectors"],
+        arrays["item_bias"],
+        _fold_in(arrays, config),
+        _query(arrays, config.get("query"), user_bias),
+    )
+
+
+def _fold_in(arrays: Mapping[str, NDArray[Any]], config: Mapping[str, Any]) -> FoldIn | HistoryMap | None:
+    if (settings := config.get("fold_in")) is not None:
+        return FoldIn(arrays["eigenvalues"], **{name: _number(value) for name, value in settings.items()})
+    if (settings := config.get("history_map")) is not None:
+        centre = settings["centre"]
+        return HistoryMap(
+            arrays["fold_in_matrix"],
+            arrays["fold_in_intercept"],
+            _number(settings["shrinkage"]),
+            None if centre is None else _number(centre),
+        )
+    return None
+
+
+def _query(
+    arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any] | None, user_bias: NDArray[np.float32] | None
+) -> QueryFeatures | None:
+    """Query features; an artefact of an earlier release has none."""
+    if settings is None:
+        return None
+    if user_bias is None:
+        raise DataError("query_user_bias is missing")
+    return QueryFeatures(
+        user_encoder=_encoder(arrays, "user_encoder", settings),
+        context_encoder=_encoder(arrays, "context_encoder", settings),
+        weights=arrays["query_weights"],
+        vectors=arrays["query_vectors"],
+        signs=arrays["query_signs"],
+        user_bias=user_bias,
+        mean_user=arrays["query_mean_user"],
+        mean_user_bias=_number(settings["mean_user_bias"]),
+        bias=_number(settings["bias"]),
+        link=settings["link"],
+        lowest=-math.inf if settings["lowest"] is None else _number(settings["lowest"]),
+        highest=math.inf if settings["highest"] is None else _number(settings["highest"]),
+    )
+
+
+def _encoder(arrays: Mapping[str, NDArray[Any]], name: str, settings: Mapping[str, Any]) -> Encoder:
+    own = {one.removeprefix(f"{name}_"): array for one, array in arrays.items() if one.startswith(f"{name}_")}
+    return Encoder.from_parts(settings[name], own)
+
+
+def _number(value: object) -> float:
+    if not isinstance(value, int | float):
+        raise DataError(f"{value!r:.80} is not a number")
+    return float(value)
 
 
 def _ids(arrays: Mapping[str, NDArray[Any]], name: str) -> IdMap:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from recsys.errors import ArtifactError, ConfigError
 
 SCHEMA_VERSION = 1
-DTYPES = ("float32", "int32", "int64", "uint8")
+DTYPES = ("float32", "float64", "int32", "int64", "uint8")
 _MAX_ELEMENTS = 2**40
 MAX_MANIFEST_BYTES = 2**20
 _ARRAY_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")

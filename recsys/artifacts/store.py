@@ -8,7 +8,7 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -40,7 +40,7 @@ class ArtifactStore(Protocol):
         """
 
     def open(
-        self, namespace: str, version: str, *, manifest_sha256: str | None = None, names: Collection[str] | None = None
+        self, namespace: str, version: str, *, manifest_sha256: str | None = None, names: Container[str] | None = None
     ) -> StoredArrays:
         """Verify a version against its manifest, and the manifest against the hash the pointer carries, and open it.
 
@@ -78,7 +78,7 @@ class LocalArtifactStore:
                 shutil.rmtree(draft, ignore_errors=True)
 
     def open(
-        self, namespace: str, version: str, *, manifest_sha256: str | None = None, names: Collection[str] | None = None
+        self, namespace: str, version: str, *, manifest_sha256: str | None = None, names: Container[str] | None = None
     ) -> StoredArrays:
         """See `ArtifactStore.open`."""
         folder = self.root / check_name("namespace", namespace) / check_name("version", version)
@@ -124,7 +124,7 @@ def _rename_new(draft: Path, final: Path) -> None:
         raise
 
 
-def _open(folder: Path, manifest_sha256: str | None, names: Collection[str] | None) -> StoredArrays:
+def _open(folder: Path, manifest_sha256: str | None, names: Container[str] | None) -> StoredArrays:
     with storing(f"reading {folder}"), _open_regular(folder / MANIFEST) as file:
         data = file.read(MAX_MANIFEST_BYTES + 1)
     if manifest_sha256 is not None and hashlib.sha256(data).hexdigest() != manifest_sha256:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
+from dataclasses import replace
+from functools import cached_property, partial
 from typing import Self
 
 import numpy as np
@@ -14,6 +15,7 @@ from recsys.errors import ConfigError
 from recsys.factors import Factors
 from recsys.models.als_steps import padded
 from recsys.models.base import Progress
+from recsys.models.history import fit_history_map
 from recsys.models.ratings import RatingFactors, Scale, carry_over_biases
 from recsys.models.sgd import guarded
 from recsys.models.sgd_mf_steps import Blocks, Epochs, Side
@@ -162,15 +164,23 @@ class BiasedMF(EpochModel):
         """
         if isinstance(users, str) or isinstance(items, str) or len(users) != len(items):
             raise ConfigError("users and items are two lists of ids of equal length, one pair in each place")
-        dataset, factors = self.dataset, self.export()
+        dataset, factors = self.dataset, self._factors
         rows = dataset.users.encode(users), dataset.items.encode(items)
         parts = [factors.rate(*(side[at : at + _PAIRS] for side in rows)) for at in range(0, len(users), _PAIRS)]
         return np.concatenate([np.empty(0, np.float32), *parts])
 
     def export(self) -> RatingFactors:
-        """Return the published form; its scores are the ratings but for the user's bias, which changes no order."""
+        """Return the published form: its predictions are the ratings, its lists those of `recommend`.
+
+        With it comes the map by which users of whom ratings alone are known are folded in.
+        """
         _ = self.dataset
-        return self._factors
+        return self._exported
+
+    @cached_property
+    def _exported(self) -> RatingFactors:
+        history_map = fit_history_map(self._factors, self.dataset.user_items, centre=self._factors.queries.bias)
+        return replace(self._factors, fold_in=history_map)
 
     def _start(
         self, dataset: Dataset, scale: Scale, start: BiasedMF | None, rng: np.random.Generator

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
+from dataclasses import replace
+from functools import cached_property, partial
 from typing import Self
 
 import numpy as np
@@ -15,6 +16,7 @@ from recsys.errors import ConfigError, DataError
 from recsys.factors import Factors
 from recsys.models.base import Progress, ServableRecommender
 from recsys.models.bpr_steps import Positives, RankingLoss, Sums, Tables
+from recsys.models.history import fit_history_map
 from recsys.models.negatives import Negatives
 from recsys.models.sgd import guarded
 from recsys.models.training import EpochModel, OnEpoch, carry_over
@@ -180,6 +182,15 @@ class BPR(EpochModel):
         self._train(dataset, self._epochs(objective, tables, rng), factors, progress, on_epoch)
         self._sums = tables.sums
         return self
+
+    def export(self) -> Factors:
+        """Return the published form: its scores are the model's, and new users are folded in by a map of theirs."""
+        return self._exported
+
+    @cached_property
+    def _exported(self) -> Factors:
+        factors = super().export()
+        return replace(factors, fold_in=fit_history_map(factors, _observed(self.dataset), centre=None))
 
     def _draws(self, n_items: int) -> int:
         if self.negatives is not None:

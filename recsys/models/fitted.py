@@ -82,7 +82,7 @@ class FittedFactors(Fitted):
     def _keep(self, dataset: Dataset, factors: Factors) -> None:
         factors.check_finite()
         self._dataset, self._factors = dataset, factors
-        for stale in ("_index", "_cosine_index"):
+        for stale in ("_index", "_cosine_index", "_exported"):
             self.__dict__.pop(stale, None)
 
     @cached_property

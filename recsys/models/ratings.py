@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data.dataset import Dataset
 from recsys.factors import Factors
+from recsys.query_features import QueryFeatures
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RatingFactors(Factors):
-    """`Factors` with what a rating needs beyond a ranking; `item_bias` holds the mean too.
+    """`Factors` whose scores are ratings; `item_bias` holds the mean too, `query` the users' biases and the range.
 
     Parameters
     ----------
-    user_bias : ndarray of shape (n_users,), float32
     scale : Scale
         Of the ratings in training.
     """
 
-    user_bias: NDArray[np.float32]
     scale: Scale
 
     def rate(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> NDArray[np.float32]:
         """Predict the ratings of pairs of rows, float32 of shape (n_pairs,); row -1 is an average one."""
         score = np.where(items >= 0, self.item_bias[items], np.float32(self.scale.mean))
-        score += np.where(users >= 0, self.user_bias[users], np.float32(0))
+        score += np.where(users >= 0, self.queries.user_bias[users], np.float32(0))
         known = (users >= 0) & (items >= 0)
         score[known] += np.einsum("ij,ij->i", self.user_vectors[users[known]], self.item_vectors[items[known]])
-        return np.clip(score, np.float32(self.scale.lowest), np.float32(self.scale.highest))
+        return self.queries.predictions(score).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -68,11 +67,12 @@ class Scale:
     ) -> RatingFactors:
         """Bring what was learned from scaled ratings back to theirs, in new arrays."""
         root, deviation = np.float32(self.deviation**0.5), np.float32(self.deviation)
+        no_features = QueryFeatures.nothing(len(user_bias), user_vectors.shape[1])
         return RatingFactors(
             np.ascontiguousarray(user_vectors * root),
             np.ascontiguousarray(item_vectors * root),
             (item_bias * deviation + np.float32(self.mean)).astype(np.float32),
-            user_bias=user_bias * deviation,
+            query=replace(no_features, user_bias=user_bias * deviation, lowest=self.lowest, highest=self.highest),
             scale=self,
         )
 
@@ -101,7 +101,7 @@ def carry_over_biases(
         Written.
     """
     sides = (
-        (known.users, dataset.users, factors.user_bias, user_bias),
+        (known.users, dataset.users, factors.queries.user_bias, user_bias),
         (known.items, dataset.items, factors.item_bias - np.float32(mean), item_bias),
     )
     for ids, wanted, source, target in sides:

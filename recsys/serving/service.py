@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.errors import ArtifactError, DataError, StorageError, UnknownItemError
+from recsys.errors import UnknownItemError
 from recsys.events import InteractionEvent
 from recsys.index import Exclusions
-from recsys.serving.fold_in import fold_in
+from recsys.serving.knowledge import Knowledge, SessionEvent
 from recsys.serving.loader import ModelLoader, ServedModel
-from recsys.serving.online import OnlineStore, UserState
+from recsys.serving.online import OnlineStore
+from recsys.serving.query import CONTEXT, Query
+from recsys.serving.scores import ScoredItems, scored
 
-RECENT_EVENTS = 200
-"""Newest events of a user that the vector is solved from; items of older ones are left out of the list all the same."""
+POPULAR = "popular"
+_NO_VECTOR = np.zeros((1, 0), np.float32)
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class RankedList:
         Best first; as many as asked for when the catalogue allows it.
     model_version : str
     strategy : str
-        Where the scores come from: the kind of the model (als, ...), fold_in, popular or similar.
+        Where the scores come from: the kind of the model (als, ...), fold_in, context, popular or similar.
     degraded : bool
         Something the answer should have used was out of reach.
     """
@@ -49,27 +53,6 @@ class RankedList:
     degraded: bool = False
 
 
-@dataclass(frozen=True, eq=False)
-class _Knowledge:
-    """What a request knows of its user.
-
-    Parameters
-    ----------
-    state : UserState, optional
-        As published.
-    recent_items, recent_weights : ndarray
-        Newest events since the training: item rows and raw weights, oldest first.
-    seen : ndarray of int32
-        Item rows of all events, ascending.
-    """
-
-    state: UserState | None
-    recent_items: NDArray[np.int32]
-    recent_weights: NDArray[np.float32]
-    seen: NDArray[np.int32]
-    degraded: bool = False
-
-
 class RecommendationService:
     """Lists from the published model and the online store.
 
@@ -77,101 +60,116 @@ class RecommendationService:
     ----------
     models : ModelLoader
     online : OnlineStore
+    clock : callable
+        Returns UTC seconds; the time of a request that does not say its own.
     """
 
-    def __init__(self, models: ModelLoader, online: OnlineStore) -> None:
+    def __init__(self, models: ModelLoader, online: OnlineStore, *, clock: Callable[[], float] = time.time) -> None:
         self.models = models
         self.online = online
+        self.clock = clock
 
-    def recommend(self, namespace: str, user: str, k: int) -> RankedList:
-        """Return the top-k for a user, without what they have; popular items for somebody nobody knows.
+    def recommend(
+        self,
+        namespace: str,
+        user: str | None,
+        k: int,
+        *,
+        context: Mapping[str, Any] | None = None,
+        events: Sequence[SessionEvent] = (),
+    ) -> RankedList:
+        """Return the top-k for a user, without what they have; popular items for somebody of whom nothing is known.
 
-        The vector is the published one; with events sent since the training, it is solved anew from the whole
-        history. `NoModelError` if the namespace has no model.
+        The vector is the published one; with events sent since the training, it is folded in from the whole history.
+        What the context adds comes on top of it.
+
+        Parameters
+        ----------
+        namespace : str
+        user : str, optional
+            None for a session of nobody.
+        k : int
+        context : mapping of str to value, optional
+            By the names of the model's context fields. Hour, weekday and month are those of now where it does not say
+            them. It may also hold user attributes: they count for users the model does not know, those of the others
+            it was trained with.
+        events : sequence of SessionEvent
+            Counted after the stored ones, and not stored.
+
+        Raises
+        ------
+        NoModelError
+            If the namespace has no model.
+        DataError
+            Naming a field of the context that the model does not know, or whose value has a wrong type.
         """
         model = self.models.current(namespace)
-        known = self._knowledge(namespace, user, model)
-        vector, strategy = self._query(model, known)
-        index = model.popularity if vector is None else model.index
-        query = np.zeros((1, 0), np.float32) if vector is None else np.ascontiguousarray(vector[None])
-        rows, scores = index.search(query, k, exclude=Exclusions.of_one(known.seen))
+        query, known = self._asked(namespace, user, model, context or {}, events)
+        exclude = Exclusions.of_one(known.seen)
+        if query.strategy == CONTEXT and not context:
+            strategy, (rows, scores) = POPULAR, model.popularity.search(_NO_VECTOR, k, exclude=exclude)
+        else:
+            strategy, (rows, scores) = query.strategy, model.index.search(query.vector, k, exclude=exclude)
+        return _ranked(model, rows[0], scores[0], strategy, known.degraded or self.models.degraded(namespace))
+
+    def scores(
+        self,
+        namespace: str,
+        user: str | None,
+        items: Sequence[str],
+        *,
+        context: Mapping[str, Any] | None = None,
+        explain: bool = False,
+    ) -> ScoredItems:
+        """Return what the model predicts for a user and named items, with `explain` also what it consists of.
+
+        A prediction is a rating or a probability where the model learns one, else the score lists are ranked by.
+        Somebody of whom nothing is known is an average user. Parameters and errors as of `recommend`, and
+        `UnknownItemError` if the model lacks an item.
+        """
+        model = self.models.current(namespace)
+        rows = np.array([_item_row(model, item) for item in items], np.int32)
+        query, known = self._asked(namespace, user, model, context or {}, ())
         degraded = known.degraded or self.models.degraded(namespace)
-        return _ranked(model, rows[0], scores[0], strategy, degraded)
+        return ScoredItems(
+            scored(model, query, rows, explain=explain), model.manifest.version, query.strategy, degraded
+        )
 
     def similar(self, namespace: str, item: str, k: int) -> RankedList:
         """Return the k nearest items by cosine of the item vectors; `UnknownItemError` if the model lacks the item."""
         model = self.models.current(namespace)
-        row = model.items.row(item)
-        if row < 0:
-            raise UnknownItemError(f"item {item!r} is not in the catalogue of model {model.manifest.version}")
-        rows, scores = model.cosine_index.similar(row, k)
+        rows, scores = model.cosine_index.similar(_item_row(model, item), k)
         return _ranked(model, rows[0], scores[0], "similar", self.models.degraded(namespace))
 
     def popular(self, namespace: str, k: int) -> RankedList:
         """Return the k items most users have."""
         model = self.models.current(namespace)
-        rows, scores = model.popularity.search(np.zeros((1, 0), np.float32), k)
-        return _ranked(model, rows[0], scores[0], "popular", self.models.degraded(namespace))
+        rows, scores = model.popularity.search(_NO_VECTOR, k)
+        return _ranked(model, rows[0], scores[0], POPULAR, self.models.degraded(namespace))
 
     def record_events(self, namespace: str, events: Sequence[InteractionEvent]) -> int:
         """Store events; the next list of their users takes them into account. Return how many were new."""
         self.models.require(namespace)  # an event for a namespace that does not exist would never be read
         return self.online.append_events(namespace, events)
 
-    def _knowledge(self, namespace: str, user: str, model: ServedModel) -> _Knowledge:
-        try:
-            state = self.online.user_state(namespace, model.manifest.version, user)
-            _check_fits(state, model)
-            recent = self.online.recent_events(namespace, user, after=model.events_through, limit=RECENT_EVENTS)
-            had = self.online.recent_items(namespace, user, after=model.events_through)
-        except (StorageError, ArtifactError):  # out of reach, or not what was stored
-            nothing = np.empty(0, np.int32)
-            return _Knowledge(None, nothing, np.empty(0, np.float32), nothing, degraded=True)
-        recent.sort(key=lambda one: one.timestamp_s)
-        rows = np.array([model.items.row(one.item) for one in recent], np.int32)
-        weights = np.array([one.value for one in recent], np.float32)
-        had_rows = np.array([model.items.row(item) for item in had], np.int32)
-        seen = np.union1d(state.items if state else np.empty(0, np.int32), had_rows[had_rows >= 0])
-        return _Knowledge(state, rows[rows >= 0], weights[rows >= 0], seen)
-
-    @staticmethod
-    def _query(model: ServedModel, known: _Knowledge) -> tuple[NDArray[np.float32] | None, str]:
-        """Return the user's vector and the strategy it stands for; no vector means popularity."""
-        vector = _folded_in(model, known) if len(known.recent_items) else None
-        if vector is not None:
-            return vector, "fold_in"
-        if known.state is None or not known.state.vector.any():  # of width 0, or of nobody the training learnt from
-            return None, "popular"
-        return known.state.vector, model.manifest.kind
+    def _asked(
+        self,
+        namespace: str,
+        user: str | None,
+        model: ServedModel,
+        context: Mapping[str, Any],
+        events: Sequence[SessionEvent],
+    ) -> tuple[Query, Knowledge]:
+        known = Knowledge.nothing() if user is None else Knowledge.of(user, namespace, model, self.online)
+        known = known.then(events, model)
+        return Query.of(model, known, context, self.clock()), known
 
 
-def _check_fits(state: UserState | None, model: ServedModel) -> None:
-    """Raise `ArtifactError` for a state that is not one of this model's."""
-    if state is None:
-        return
-    if len(state.vector) != model.factors.width or not np.isfinite(state.vector).all():
-        raise ArtifactError(f"a stored user vector does not fit model {model.manifest.version}")
-    if len(state.items) and not 0 <= state.items.min() <= state.items.max() < len(model.items):
-        raise ArtifactError(f"a stored user history does not fit model {model.manifest.version}")
-
-
-def _folded_in(model: ServedModel, known: _Knowledge) -> NDArray[np.float32] | None:
-    """Solve the vector from history and newest events; None where the model, the rule or the system has no answer."""
-    settings = model.factors.fold_in
-    if settings is None:
-        return None
-    items, weights = known.recent_items, known.recent_weights
-    if known.state is not None:
-        items, weights = np.concatenate([known.state.items, items]), np.concatenate([known.state.weights, weights])
-    try:
-        rows, merged = model.weight_rule.apply(items, weights)
-        positive = merged > 0
-        if not positive.any():
-            return None
-        vector = fold_in(settings, model.factors.item_vectors, items[rows[positive]], merged[positive])
-    except (DataError, np.linalg.LinAlgError):
-        return None
-    return vector if np.isfinite(vector).all() else None
+def _item_row(model: ServedModel, item: str) -> int:
+    row = model.items.row(item)
+    if row < 0:
+        raise UnknownItemError(f"item {item!r} is not in the catalogue of model {model.manifest.version}")
+    return row
 
 
 def _ranked(

@@ -54,15 +54,14 @@ class Shop:
         csr = dataset.user_items
         histories = Histories(csr.indptr.astype(np.int64), csr.indices.astype(np.int32), csr.data)
         arrays = pack(factors, dataset.users, dataset.items, histories, dataset.item_counts)
-        solve = factors.fold_in
-        config = {
-            "weights": asdict(WeightRule(duplicates="sum")),
-            "fold_in": solve and solve.settings,
-        }
+        config = {"weights": asdict(WeightRule(duplicates="sum")), **factors.settings}
         manifest = describe("shop", model.kind, arrays, config=config, data={"events_through": 0}, metrics={})
         self.artifacts.put(manifest, arrays)
         users = enumerate(dataset.users.ids())
-        states = ((user, UserState(factors.user_vectors[row], *histories.of(row))) for row, user in users)
+        states = (
+            (user, UserState(factors.user_vectors[row], *histories.of(row), float(factors.queries.user_bias[row])))
+            for row, user in users
+        )
         self.online.put_users("shop", manifest.version, states)
         now = self.registry.current("shop")
         self.registry.promote(manifest, expected=now.sequence if now else 0)

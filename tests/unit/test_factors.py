@@ -37,12 +37,12 @@ def test_arrays_that_do_not_fit_are_refused(change):
         Factors(**arrays(**change))
 
 
-@pytest.mark.parametrize("name", ["user_vectors", "item_vectors", "item_bias", "fold_in"])
+@pytest.mark.parametrize("name", ["user_vectors", "item_vectors", "item_bias", "eigenvalues"])
 @pytest.mark.parametrize("number", [np.nan, np.inf])
 def test_a_number_that_is_not_finite_is_named(name, number):
     eigenvalues = np.ones(2, np.float32)
     good = arrays(fold_in=FoldIn(eigenvalues, 1.0, 1.0, 1.0, 1.0))
-    array = eigenvalues if name == "fold_in" else good[name]
+    array = eigenvalues if name == "eigenvalues" else good[name]
     array.flat[-1] = number
     with pytest.raises(DataError, match=rf"{name}.*diverged"):
         Factors(**good).check_finite()

@@ -15,8 +15,8 @@ from recsys.errors import ArtifactError
 from recsys.events import InteractionEvent
 
 _HEADER = struct.Struct("<4sI")
-_SIZES = struct.Struct("<II")
-_MAGIC = b"RUS2"
+_SIZES = struct.Struct("<IIf")
+_MAGIC = b"RUS3"
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,16 +30,19 @@ class UserState:
         Item rows of the user's raw events in the training data, oldest first, repeats included.
     weights : ndarray of shape (n,), float32
         Raw weights of these events.
+    bias : float
+        What a prediction has of the user alone; a float32.
     """
 
     vector: NDArray[np.float32]
     items: NDArray[np.int32]
     weights: NDArray[np.float32]
+    bias: float = 0.0
 
     def to_bytes(self) -> bytes:
         """Packed little-endian form, with a CRC-32."""
         arrays = (self.vector.astype("<f4"), self.items.astype("<i4"), self.weights.astype("<f4"))
-        body = _SIZES.pack(len(self.vector), len(self.items)) + b"".join(one.tobytes() for one in arrays)
+        body = _SIZES.pack(len(self.vector), len(self.items), self.bias) + b"".join(one.tobytes() for one in arrays)
         return _HEADER.pack(_MAGIC, zlib.crc32(body)) + body
 
     @classmethod
@@ -49,7 +52,9 @@ class UserState:
         if len(data) < start:
             raise ArtifactError("a stored user state is truncated")
         magic, checksum = _HEADER.unpack_from(data)
-        width, n_items = _SIZES.unpack_from(data, _HEADER.size)
+        if magic != _MAGIC and magic[:3] == _MAGIC[:3]:
+            raise ArtifactError("a stored user state is in the form of another release. Run: recsys publish")
+        width, n_items, bias = _SIZES.unpack_from(data, _HEADER.size)
         if (
             magic != _MAGIC
             or len(data) != start + 4 * (width + 2 * n_items)
@@ -58,7 +63,7 @@ class UserState:
             raise ArtifactError("a stored user state is damaged")
         vector = np.frombuffer(data, "<f4", width, start)
         items = np.frombuffer(data, "<i4", n_items, start + 4 * width)
-        return cls(vector, items, np.frombuffer(data, "<f4", n_items, start + 4 * (width + n_items)))
+        return cls(vector, items, np.frombuffer(data, "<f4", n_items, start + 4 * (width + n_items)), bias)
 
 
 @dataclass(frozen=True)

@@ -71,11 +71,11 @@ def test_a_prediction_is_mean_and_biases_and_product_within_the_range_seen(parts
     model = fitted(dataset)
     factors, ratings = model.export(), dataset.interactions.weight
     u, i = dataset.users.row("u3"), dataset.items.row("i5")
-    expected = factors.item_bias[i] + factors.user_bias[u] + factors.user_vectors[u] @ factors.item_vectors[i]
+    expected = factors.item_bias[i] + factors.queries.user_bias[u] + factors.user_vectors[u] @ factors.item_vectors[i]
     answer = model.predict(["u3"], ["i5"])
     assert answer.dtype == np.float32
     np.testing.assert_allclose(answer, [expected], rtol=1e-5)
-    raw = factors.item_bias + factors.user_bias[:, None] + factors.user_vectors @ factors.item_vectors.T
+    raw = factors.item_bias + factors.queries.user_bias[:, None] + factors.user_vectors @ factors.item_vectors.T
     every = model.predict(*zip(*((u, i) for u in dataset.users.ids() for i in dataset.items.ids()), strict=True))
     assert not ratings.min() <= raw.min() <= raw.max() <= ratings.max()
     np.testing.assert_allclose(every, raw.clip(ratings.min(), ratings.max()).ravel(), rtol=1e-4, atol=1e-5)
@@ -86,7 +86,11 @@ def test_strangers_are_average(parts):
     model = fitted(dataset)
     factors, mean = model.export(), dataset.interactions.weight.mean(dtype=float)
     answer = model.predict(["nobody", "u3", "nobody"], ["nothing", "nothing", "i5"])
-    expected = [mean, mean + factors.user_bias[dataset.users.row("u3")], factors.item_bias[dataset.items.row("i5")]]
+    expected = [
+        mean,
+        mean + factors.queries.user_bias[dataset.users.row("u3")],
+        factors.item_bias[dataset.items.row("i5")],
+    ]
     np.testing.assert_allclose(answer, expected, rtol=1e-5)
     assert model.predict([], []).shape == (0,)
 
@@ -255,7 +259,7 @@ data = Dataset.from_interactions(Interactions(made.users, made.items, made.user,
 for optimizer in ("sgd", "momentum", "adagrad"):
     model = BiasedMF(factors=20, iterations=3, threads=int(sys.argv[1]), optimizer=optimizer, seed=7).fit(data)
     factors = model.export()
-    arrays = (factors.user_vectors, factors.item_vectors, factors.user_bias, factors.item_bias)
+    arrays = (factors.user_vectors, factors.item_vectors, factors.queries.user_bias, factors.item_bias)
     print(hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest())
 """
 

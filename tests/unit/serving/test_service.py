@@ -46,12 +46,12 @@ class World:
         csr = dataset.user_items
         histories = Histories(csr.indptr.astype(np.int64), csr.indices.astype(np.int32), csr.data)
         arrays = pack(factors, dataset.users, dataset.items, histories, dataset.item_counts)
-        config = {"weights": asdict(RULE), "fold_in": factors.fold_in and factors.fold_in.settings}
+        config = {"weights": asdict(RULE), **factors.settings}
         data = {"events_through": events_through}
         manifest = describe("shop", model.kind, arrays, config=config, data=data, metrics={})
         self.artifacts.put(manifest, arrays)
         states = (
-            (user, UserState(factors.user_vectors[row], *histories.of(row)))
+            (user, UserState(factors.user_vectors[row], *histories.of(row), float(factors.queries.user_bias[row])))
             for row, user in enumerate(dataset.users.ids())
         )
         self.online.put_users("shop", manifest.version, states)
@@ -111,7 +111,7 @@ def test_folding_in_a_users_own_history_gives_the_trained_vector(model):
     for row in range(len(factors.user_vectors)):
         items = csr.indices[csr.indptr[row] : csr.indptr[row + 1]]
         weights = csr.data[csr.indptr[row] : csr.indptr[row + 1]]
-        vector = fold_in(factors.fold_in, factors.item_vectors, items, weights)
+        vector = fold_in(factors, (items, weights), None).point[:-1]
         np.testing.assert_allclose(vector, factors.user_vectors[row], atol=1e-5)
 
 
@@ -120,7 +120,7 @@ def test_the_folded_in_vector_zeroes_the_gradient(model):
     factors, items = model.export(), np.array([2, 5, 11])
     weights = np.array([1, 3, 2], np.float32)
     solve, y = factors.fold_in, factors.item_vectors.astype(np.float64)
-    x = fold_in(solve, factors.item_vectors, items, weights).astype(np.float64)
+    x = fold_in(factors, (items, weights), None).point[:-1]
     observed = solve.alpha * weights
     penalty = solve.regularization * (3 + solve.unobserved_weight * len(y)) ** solve.frequency_exponent
     gradient = solve.unobserved_weight * y.T @ (y @ x) - y[items].T @ (observed * (1 - y[items] @ x)) + penalty * x

@@ -1,0 +1,91 @@
+"""The bodies of requests: what a client may say, and as what it is passed on."""
+
+from typing import Annotated, Any
+
+import msgspec
+from chalice.app import Request
+
+from chalicelib.requests import DEFAULT_K, MAX_K, json_body
+from chalicelib.responses import Problem
+from recsys.errors import DataError
+from recsys.events import InteractionEvent
+from recsys.ids import encode_id
+from recsys.serving import SessionEvent
+
+MAX_EVENTS = 500
+
+
+class EventIn(msgspec.Struct, forbid_unknown_fields=True):
+    """One interaction as it is sent; `timestamp` in UTC seconds."""
+
+    event_id: str
+    user: str
+    item: str
+    timestamp: float
+    event: str = "interaction"
+    value: float = 1.0
+
+
+class EventsIn(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of POST events."""
+
+    events: Annotated[list[EventIn], msgspec.Meta(min_length=1, max_length=MAX_EVENTS)]
+
+
+def sent_events(request: Request) -> list[InteractionEvent]:
+    """Return the events of the body, validated; a problem names the field at fault as ``events[3].user``."""
+    return [_event_of(place, sent) for place, sent in enumerate(json_body(request, EventsIn).events)]
+
+
+def _event_of(place: int, sent: EventIn) -> InteractionEvent:
+    try:
+        return InteractionEvent(sent.event_id, sent.user, sent.item, sent.timestamp, sent.event, sent.value)
+    except DataError as error:
+        raise Problem(422, error.reason, field=f"events[{place}].{error.field}") from None
+
+
+class SessionEventIn(msgspec.Struct, forbid_unknown_fields=True):
+    """Something done in this session; it is not stored."""
+
+    item: str
+    value: float = 1.0
+
+
+class AskIn(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of POST recommendations."""
+
+    k: Annotated[int, msgspec.Meta(ge=1, le=MAX_K)] = DEFAULT_K
+    context: dict[str, Any] = {}
+    events: Annotated[list[SessionEventIn], msgspec.Meta(max_length=MAX_EVENTS)] = []
+
+
+class ScoresIn(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of POST scores."""
+
+    items: Annotated[list[str], msgspec.Meta(min_length=1, max_length=MAX_K)]
+    context: dict[str, Any] = {}
+    explain: bool = False
+
+
+def asked_list(request: Request) -> tuple[int, dict[str, Any], list[SessionEvent]]:
+    """Return list length, context and session of the body; a problem names the field as ``events[3].item``."""
+    body = json_body(request, AskIn)
+    return body.k, body.context, [_session_event_of(place, sent) for place, sent in enumerate(body.events)]
+
+
+def _session_event_of(place: int, sent: SessionEventIn) -> SessionEvent:
+    try:
+        return SessionEvent(sent.item, sent.value)
+    except DataError as error:
+        raise Problem(422, error.reason, field=f"events[{place}].{error.field}") from None
+
+
+def asked_scores(request: Request) -> ScoresIn:
+    """Return the body, its item ids checked; a problem names one as ``items[3]``."""
+    body = json_body(request, ScoresIn)
+    for place, item in enumerate(body.items):
+        try:
+            encode_id(item)
+        except DataError as error:
+            raise Problem(422, error.reason, field=f"items[{place}]") from None
+    return body

@@ -1,0 +1,121 @@
+"""What a request knows of its user: the published state, and what happened since."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.errors import ArtifactError, DataError, StorageError
+from recsys.events import LARGEST_VALUE
+from recsys.ids import encode_id
+from recsys.serving.loader import ServedModel
+from recsys.serving.online import OnlineStore, UserState
+
+RECENT_EVENTS = 200
+"""Newest events of a user that the vector is solved from; items of older ones are left out of the list all the same."""
+
+_NO_ROWS = np.empty(0, np.int32)
+
+
+@dataclass(frozen=True)
+class SessionEvent:
+    """Something done in this session, sent with the request and not stored.
+
+    Parameters
+    ----------
+    item : str
+    value : float
+        Raw weight, as that of an `InteractionEvent`.
+
+    Raises
+    ------
+    DataError
+        Naming the field that cannot be used.
+    """
+
+    item: str
+    value: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Validate."""
+        try:
+            encode_id(self.item)
+        except DataError as error:
+            raise DataError(error.reason, field="item") from None
+        if not 0 <= self.value <= LARGEST_VALUE:
+            raise DataError(f"{self.value} is not a weight: it must be 0 or more and finite", field="value")
+
+
+@dataclass(frozen=True, eq=False)
+class Knowledge:
+    """What is known of somebody.
+
+    Parameters
+    ----------
+    state : UserState, optional
+        As published.
+    recent_items, recent_weights : ndarray
+        Newest events since the training: item rows and raw weights, oldest first.
+    seen : ndarray of int32
+        Item rows of all events, ascending.
+    degraded : bool
+        Something was out of reach.
+    """
+
+    state: UserState | None
+    recent_items: NDArray[np.int32]
+    recent_weights: NDArray[np.float32]
+    seen: NDArray[np.int32]
+    degraded: bool = False
+
+    @classmethod
+    def nothing(cls, *, degraded: bool = False) -> Knowledge:
+        """Nothing is known."""
+        return cls(None, _NO_ROWS, np.empty(0, np.float32), _NO_ROWS, degraded)
+
+    @classmethod
+    def of(cls, user: str, namespace: str, model: ServedModel, online: OnlineStore) -> Knowledge:
+        """Ask the online store; nothing is known, and `degraded`, where it is out of reach or holds something else."""
+        try:
+            state = online.user_state(namespace, model.manifest.version, user)
+            _check_fits(state, model)
+            recent = online.recent_events(namespace, user, after=model.events_through, limit=RECENT_EVENTS)
+            had = online.recent_items(namespace, user, after=model.events_through)
+        except (StorageError, ArtifactError):  # out of reach, or not what was stored
+            return cls.nothing(degraded=True)
+        recent.sort(key=lambda one: one.timestamp_s)
+        rows, weights = _known(model, [(one.item, one.value) for one in recent])
+        had_rows, _ = _known(model, [(item, 1.0) for item in had])
+        return cls(state, rows, weights, np.union1d(state.items if state else _NO_ROWS, had_rows))
+
+    def then(self, session: Sequence[SessionEvent], model: ServedModel) -> Knowledge:
+        """Return the same with the events of a session after all others."""
+        rows, weights = _known(model, [(one.item, one.value) for one in session])
+        return Knowledge(
+            self.state,
+            np.concatenate([self.recent_items, rows]),
+            np.concatenate([self.recent_weights, weights]),
+            np.union1d(self.seen, rows),
+            self.degraded,
+        )
+
+
+def _known(model: ServedModel, events: Sequence[tuple[str, float]]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Item rows and weights of the events whose items the model has."""
+    rows = np.array([model.items.row(item) for item, _ in events], np.int32)
+    weights = np.array([value for _, value in events], np.float32)
+    return rows[rows >= 0], weights[rows >= 0]
+
+
+def _check_fits(state: UserState | None, model: ServedModel) -> None:
+    """Raise `ArtifactError` for a state that is not one of this model's."""
+    if state is None:
+        return
+    if len(state.vector) != model.factors.width or not (np.isfinite(state.vector).all() and math.isfinite(state.bias)):
+        raise ArtifactError(f"a stored user vector does not fit model {model.manifest.version}")
+    if len(state.items) and not 0 <= state.items.min() <= state.items.max() < len(model.items):
+        raise ArtifactError(f"a stored user history does not fit model {model.manifest.version}")
