@@ -8,6 +8,8 @@ try:
         als_cg,
         als_exact,
         bpr_blocks,
+        fm_solve,
+        fm_stream,
         instruction_set,
         instruction_sets,
         search,
@@ -19,6 +21,8 @@ except ModuleNotFoundError:  # built without a compiler; a broken extension stil
         als_cg,
         als_exact,
         bpr_blocks,
+        fm_solve,
+        fm_stream,
         instruction_set,
         instruction_sets,
         search,
@@ -26,4 +30,15 @@ except ModuleNotFoundError:  # built without a compiler; a broken extension stil
         sgd_mf,
     )
 
-__all__ = ["als_cg", "als_exact", "bpr_blocks", "instruction_set", "instruction_sets", "search", "select", "sgd_mf"]
+__all__ = [
+    "als_cg",
+    "als_exact",
+    "bpr_blocks",
+    "fm_solve",
+    "fm_stream",
+    "instruction_set",
+    "instruction_sets",
+    "search",
+    "select",
+    "sgd_mf",
+]
