@@ -7,6 +7,7 @@ products and sums are exact in float32 the lists are equal.
 from recsys.kernels.reference.als import als_cg, als_exact
 from recsys.kernels.reference.bpr import bpr_blocks
 from recsys.kernels.reference.fm_rank import fm_rank
+from recsys.kernels.reference.fm_sweep import fm_solve, fm_stream
 from recsys.kernels.reference.sgd_mf import sgd_mf
 from recsys.kernels.reference.topk import search, select
 
@@ -26,6 +27,8 @@ __all__ = [
     "als_exact",
     "bpr_blocks",
     "fm_rank",
+    "fm_solve",
+    "fm_stream",
     "instruction_set",
     "instruction_sets",
     "search",

@@ -16,6 +16,7 @@
 #include "als.hpp"
 #include "bpr.hpp"
 #include "fm_rank.hpp"
+#include "fm_sweep.hpp"
 #include "sgd_mf.hpp"
 #include "topk.hpp"
 
@@ -44,6 +45,9 @@ struct InstructionSet {
     decltype(&base::sgd_mf_adagrad) sgd_mf_adagrad;
     decltype(&base::bpr_range) bpr_range;
     decltype(&base::fm_rank_range) fm_rank_range;
+    decltype(&base::fm_stream_range) fm_stream_range;
+    decltype(&base::fm_stream_add) fm_stream_add;
+    decltype(&base::fm_solve_range) fm_solve_range;
 };
 
 extern InstructionSet chosen;  // set once, at import
@@ -53,6 +57,7 @@ void bind_als(nb::module_ &m);
 void bind_sgd_mf(nb::module_ &m);
 void bind_bpr(nb::module_ &m);
 void bind_fm_rank(nb::module_ &m);
+void bind_fm_sweep(nb::module_ &m);
 
 inline void require(bool holds, const char *message) {
     if (!holds) throw nb::value_error(message);

@@ -18,7 +18,7 @@ namespace {
     {                                                                                     \
         name, isa::search_block, isa::select_block, isa::als_block, isa::als_exact_block, \
             isa::sgd_mf_plain, isa::sgd_mf_momentum, isa::sgd_mf_adagrad, isa::bpr_range, \
-            isa::fm_rank_range                                                            \
+            isa::fm_rank_range, isa::fm_stream_range, isa::fm_stream_add, isa::fm_solve_range \
     }
 
 // Best first; the last one runs everywhere.
@@ -64,4 +64,5 @@ NB_MODULE(_kernels, m) {
     bind_sgd_mf(m);
     bind_bpr(m);
     bind_fm_rank(m);
+    bind_fm_sweep(m);
 }
