@@ -85,6 +85,7 @@ inline void begin(const Args &args, int64_t place, Sample &sample) {
     const int64_t first = args.user_indptr[args.users[place]], behind = args.user_indptr[args.users[place] + 1];
     sample.has = args.user_items + first, sample.n_has = behind - first;
     sample.next = sample.count = 0;
+    if (args.sample_weight && args.sample_weight[place] == 0) return;
     sample.items[0] = args.items[place];
     fetch_item(args, item_row(args, sample.items[0]));
     for (int64_t b = 0; b < args.n_query; ++b) fetch(args, row(args, args.query_rows[place * args.n_query + b]));
