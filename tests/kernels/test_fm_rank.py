@@ -291,7 +291,7 @@ def test_a_user_who_has_everything_is_left_alone(loss):
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_weight_of_nothing_moves_nothing_and_double_weight_is_a_double_rate(loss):
-    arguments, _ = first_alone(4, loss=loss, regularization=0.0, weight_regularization=0.0)
+    arguments, _ = first_alone(4, loss=loss)
     state = tables(arguments, adagrad=False)
     n = len(arguments["users"])
     none, double = (
@@ -299,7 +299,8 @@ def test_a_weight_of_nothing_moves_nothing_and_double_weight_is_a_double_rate(lo
     )
     assert none[0] == 0
     assert all((none[1][name] == state[name]).all() for name in ("vectors", "weights"))
-    expected = run(kernels.fm_rank, {**arguments, "learning_rate": 0.2}, state)
+    halved = {"learning_rate": 0.2, "regularization": 0.025, "weight_regularization": 0.015}
+    expected = run(kernels.fm_rank, {**arguments, **halved}, state)
     assert double[0] == pytest.approx(2 * expected[0], rel=1e-5)
     np.testing.assert_allclose(double[1]["vectors"], expected[1]["vectors"], atol=1e-5)
 

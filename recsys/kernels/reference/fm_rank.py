@@ -68,7 +68,7 @@ def fm_rank(
     query_rows : ndarray of shape (n, n_query), int32
         Rows of the table that together are the query of each positive.
     sample_weight : ndarray of shape (n,), float32, or None
-        Multiplies loss and coefficients.
+        Multiplies loss and coefficients; what has weight 0 is not there.
     blocks : ndarray of int32
         Block b is the positives from ``b * block_size`` on; worked on in this order.
     block_size : int
@@ -115,14 +115,14 @@ def fm_rank(
         drawn = pool[draws(key, place, negatives, len(pool), *table)]
         has = user_items[user_indptr[users[place]] : user_indptr[users[place] + 1]]
         found = drawn[~np.isin(drawn, has)][:negatives]
-        if not len(found):
+        weight = 1.0 if sample_weight is None else float(sample_weight[place])
+        if not len(found) or not weight:
             continue
         chosen = np.append(items[place], found).astype(np.int32)
         query = [row(int(number)) for number in query_rows[place]]
         p = sum((x @ vectors[f] for f, x in query), np.zeros(vectors.shape[1]))
         s = np.array([step.score(p, row(first_item + int(item))) for item in chosen])
         kept, c, value = LOSSES[loss](np.arange(len(chosen), dtype=np.int32), s, log_q[chosen], max(len(candidates), 2))
-        weight = 1.0 if sample_weight is None else float(sample_weight[place])
         total += weight * value
         if len(kept):
             step.move(p, query, [row(first_item + int(item)) for item in chosen[kept]], weight * c)

@@ -47,20 +47,21 @@ struct Sample {
     int32_t *items;
 };
 
+// Only the first feature, which is mostly an id; what comes after it is shared by many rows, and in the cache.
 template <class Args>
-inline void fetch(const Args &args, const Row &row) {
-    for (int64_t k = 0; k < row.count; ++k) ::fetch(args.vectors + row.features[k] * args.width, args.width);
+inline void fetch_query(const Args &args, const Row &row) {
+    if (row.count) fetch(args.vectors + row.features[0] * args.width, args.width);
 }
 
-// What a candidate needs besides its vectors.
 template <class Args>
 inline void fetch_item(const Args &args, const Row &row) {
-    fetch(args, row);
-    for (int64_t k = 0; k < row.count; ++k) {
-        __builtin_prefetch(args.weights + row.features[k], 1, 2);
-        if (args.vector_sums) __builtin_prefetch(args.vector_sums + row.features[k], 1, 2);
-        if (args.weight_sums) __builtin_prefetch(args.weight_sums + row.features[k], 1, 2);
-    }
+    if (!row.count) return;
+    const int64_t first = row.features[0];
+    fetch(args.vectors + first * args.width, args.width);
+    __builtin_prefetch(args.weights + first, 1, 2);
+    if (!args.vector_sums) return;
+    __builtin_prefetch(args.vector_sums + first, 1, 2);
+    __builtin_prefetch(args.weight_sums + first, 1, 2);
 }
 
 // Draws until there are `wanted` negatives, or no draws left.
@@ -85,9 +86,10 @@ inline void begin(const Args &args, int64_t place, Sample &sample) {
     const int64_t first = args.user_indptr[args.users[place]], behind = args.user_indptr[args.users[place] + 1];
     sample.has = args.user_items + first, sample.n_has = behind - first;
     sample.next = sample.count = 0;
+    if (args.sample_weight && args.sample_weight[place] == 0) return;
     sample.items[0] = args.items[place];
     fetch_item(args, item_row(args, sample.items[0]));
-    for (int64_t b = 0; b < args.n_query; ++b) fetch(args, row(args, args.query_rows[place * args.n_query + b]));
+    for (int64_t b = 0; b < args.n_query; ++b) fetch_query(args, row(args, args.query_rows[place * args.n_query + b]));
     const bool lazy = args.loss == Ranking::warp && args.negatives >= group;
     draw(args, place, sample, lazy ? group - 1 : args.negatives);
 }
@@ -117,22 +119,34 @@ inline const float *vector_of(const Args &args, const Row &row, const float *sum
     return is_id(row) ? args.vectors + row.features[0] * args.width : sum;
 }
 
+// n vectors of q from column k on; returns 1/2 (|q|^2 - sum of squares) over them, as a vector that adds up to it.
+template <int n>
+inline vec part(const FmRank &args, const Row &row, int64_t k, float *sum) {
+    vec q[n] = {}, squares = {};
+    for (int64_t at = 0; at < row.count; ++at) {
+        const float x = value(row, at), *v = args.vectors + row.features[at] * args.width + k;
+#pragma GCC unroll 4
+        for (int i = 0; i < n; ++i) {
+            const vec xv = x * load(v + i * lanes);
+            q[i] += xv, squares += xv * xv;
+        }
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < n; ++i) store(sum + k + i * lanes, q[i]), squares -= q[i] * q[i];
+    return -0.5f * squares;
+}
+
 // What belongs to the item alone, as a vector that adds up to it; its q goes to `sum`, but for an id.
 template <class Args>
 inline vec own(const Args &args, const Row &row, float *sum) {
+    if (is_id(row)) return vec{args.weights[row.features[0]]};
     float linear = 0;
     for (int64_t at = 0; at < row.count; ++at) linear += value(row, at) * args.weights[row.features[at]];
     vec total = {linear};
-    if (is_id(row)) return total;
-    for (int64_t k = 0; k < args.width; k += lanes) {
-        vec q = {}, squares = {};
-        for (int64_t at = 0; at < row.count; ++at) {
-            const vec xv = value(row, at) * load(args.vectors + row.features[at] * args.width + k);
-            q += xv, squares += xv * xv;
-        }
-        store(sum + k, q);
-        total += 0.5f * (q * q - squares);
-    }
+    int64_t k = 0;
+    for (; k + 4 * lanes <= args.width; k += 4 * lanes) total += part<4>(args, row, k, sum);
+    if (k + 2 * lanes <= args.width) total += part<2>(args, row, k, sum), k += 2 * lanes;
+    if (k < args.width) total += part<1>(args, row, k, sum);
     return total;
 }
 

@@ -15,7 +15,7 @@ struct FmRank {
     const int32_t *users;          // IN (n) whose items are never drawn
     const int32_t *query_rows;     // IN (n, n_query) rows of the table
     const int32_t *items;          // IN (n) the positives
-    const float *sample_weight;    // IN (n), or null: all 1
+    const float *sample_weight;    // IN (n), or null: all 1; what has weight 0 is not there
     const int32_t *blocks;         // IN (n_blocks) runs of `block_size` positives, in the order in which to work on them
     const int64_t *indptr;         // IN the table: rows of features, compressed
     const int32_t *features;       // IN

@@ -68,7 +68,7 @@ def ranking_epochs(
     user_items : csr_matrix of shape (n_users, n_items)
         What each user has, with sorted indices: never drawn for that user.
     sample_weight : ndarray of shape (n,), float32, or None
-        Multiplies the loss of each positive.
+        Multiplies the loss of each positive; what has weight 0 is not there.
     parameters : Parameters
         Without field weights; vectors and weights are updated.
     item_block : int
