@@ -104,7 +104,7 @@ def test_a_number_that_is_not_finite_is_named(name, number):
 
 @pytest.mark.parametrize("name", ["bias", "mean_user_bias"])
 def test_a_bias_that_is_not_finite_is_named(name):
-    with pytest.raises(DataError, match="query_bias.*diverged"):
+    with pytest.raises(DataError, match=r"query_bias.*diverged"):
         Factors(**arrays(query=query(**{name: float("nan")}))).check_finite()
 
 
