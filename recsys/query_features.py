@@ -85,7 +85,9 @@ class QueryFeatures:
             check_array(f"query_{name}", getattr(self, name), shape)
         if not (np.abs(self.signs) == 1).all():
             raise DataError("query_signs holds something that is neither 1 nor -1")
-        if self.link not in LINKS or not self.lowest <= self.highest:
+        if not all(isinstance(name, str) for name in (*self.user_encoder.names, *self.context_encoder.names)):
+            raise DataError("a field has a name that is no text")
+        if self.link not in LINKS or not (-math.inf < self.highest >= self.lowest < math.inf):
             raise DataError(f"link is one of {', '.join(LINKS)}, and lowest not above highest")
 
     @property

@@ -2,9 +2,13 @@
 
 import os
 import signal
+import sys
+from pathlib import Path
 
 # implicit warns when OpenBLAS has threads of its own; it must be told before numpy is first imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+sys.path.append(str(Path(__file__).parent))  # what several folders of tests share
 
 # A suite started in the background of a script is told to ignore Ctrl-C, and so would be every process it starts: the
 # tests that send one need it heard.

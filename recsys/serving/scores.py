@@ -66,7 +66,11 @@ def scored(model: ServedModel, query: Query, rows: NDArray[np.int32], *, explain
     """Predict the items of some rows for a query."""
     factors = model.factors
     points = np.column_stack([factors.item_vectors[rows], np.ones(len(rows))]).astype(np.float64)
-    raw = factors.queries.bias + factors.item_bias[rows] + points @ (query.user + query.points.sum(axis=0))
+    raw = (
+        factors.item_bias[rows].astype(np.float64)
+        + factors.queries.bias
+        + points @ (query.user + query.points.sum(axis=0))
+    )
     predictions = factors.queries.predictions(raw)
     explained = _explained(model, query, rows, points) if explain else [()] * len(rows)
     return tuple(

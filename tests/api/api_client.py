@@ -81,6 +81,9 @@ class InProcess:
     def post(self, body, namespace="shop", headers=JSON, **more):
         return self.request("POST", path_of("v1", namespace, "events"), headers=headers, body=body, **more)
 
+    def ask(self, path, body):
+        return self.request("POST", path, headers=JSON, body=json.dumps(body))
+
 
 class Wire:
     """Speaks HTTP to a server process."""
@@ -107,6 +110,9 @@ class Wire:
 
     def post(self, body, namespace="shop", headers=JSON):
         return self.request("POST", path_of("v1", namespace, "events"), body, headers)
+
+    def ask(self, path, body):
+        return self.request("POST", path, json.dumps(body), JSON)
 
     def raw(self, data, *, half_close=True):
         """Send bytes as they are; return every answer that comes back."""

@@ -17,6 +17,7 @@ CHALICE_APP = HERE.parent.parent / "chalice_app"
 sys.path[:0] = [str(HERE), str(CHALICE_APP)]
 
 from api_client import InProcess, Wire  # noqa: E402
+from machine import Machine  # noqa: E402
 
 from recsys.artifacts import Histories, LocalArtifactStore, LocalModelRegistry, describe, pack  # noqa: E402
 from recsys.data import Dataset, interactions_from_tuples  # noqa: E402
@@ -49,21 +50,21 @@ class Shop:
             "RECSYS_ONLINE": f"sqlite:{self.folder}/online.db",
         }
 
-    def publish(self, model):
+    def publish(self, model, namespace="shop"):
         dataset, factors = model.dataset, model.export()
         csr = dataset.user_items
         histories = Histories(csr.indptr.astype(np.int64), csr.indices.astype(np.int32), csr.data)
         arrays = pack(factors, dataset.users, dataset.items, histories, dataset.item_counts)
         config = {"weights": asdict(WeightRule(duplicates="sum")), **factors.settings}
-        manifest = describe("shop", model.kind, arrays, config=config, data={"events_through": 0}, metrics={})
+        manifest = describe(namespace, model.kind, arrays, config=config, data={"events_through": 0}, metrics={})
         self.artifacts.put(manifest, arrays)
         users = enumerate(dataset.users.ids())
         states = (
             (user, UserState(factors.user_vectors[row], *histories.of(row), float(factors.queries.user_bias[row])))
             for row, user in users
         )
-        self.online.put_users("shop", manifest.version, states)
-        now = self.registry.current("shop")
+        self.online.put_users(namespace, manifest.version, states)
+        now = self.registry.current(namespace)
         self.registry.promote(manifest, expected=now.sequence if now else 0)
         return manifest
 
@@ -90,6 +91,7 @@ def template(tmp_path_factory, model):
     folder = tmp_path_factory.mktemp("shop")
     shop = Shop(folder)
     shop.publish(model)
+    shop.publish(Machine(link="logistic"), "films")
     shop.online.close()
     return folder
 

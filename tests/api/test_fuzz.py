@@ -112,6 +112,26 @@ def base_body(random):
     ).encode()
 
 
+def base_ask(random, route):
+    """A body of one of the routes that take a context."""
+    context = {
+        name: random.choice(values)
+        for name, values in {
+            "device": ("phone", "fridge", "", None, "x" * 256, 3, True, [], {}),
+            "hour": ("3", 3, 3.5, None),
+            "country": ("it", "xx", ["it"]),
+            "age": (33, -1e30, 1e30, "40", "", None, True),
+            "weather": ("rain",),
+        }.items()
+        if random.random() < (0.05 if name == "weather" else 0.5)
+    }
+    if route.endswith("scores"):
+        items = random.choices(("i1", "i2", "i3", "i1" * 20), (9, 9, 9, 1), k=random.choice([1, 3, 100]))
+        return json.dumps({"items": items, "context": context, "explain": random.random() < 0.5}).encode()
+    events = [{"item": random.choice(["i1", "i5", "new"]), "value": random.choice([1, 0, 2.5, 1e30])} for _ in range(3)]
+    return json.dumps({"k": random.choice([1, 7, 500]), "context": context, "events": events}).encode()
+
+
 def mutated_bytes(random, data):
     """Change a body: half the time where a name or a value begins, so that the parser gets that far."""
     for _ in range(random.randint(0, 3)):
@@ -137,9 +157,15 @@ def mutated_text(random, text):
     return text
 
 
+TAKING_BODIES = ("/v1/{ns}/events", "/v1/{ns}/recommendations", "/v1/{ns}/users/{user}/scores")
+
+
 def mutated_request(random, routes):
-    route = random.choice([*routes, "/v1/{ns}/events", "/v1/{ns}/events"])
-    body = mutated_bytes(random, base_body(random)) if "events" in route or random.random() < 0.1 else None
+    route = random.choice([*routes, *TAKING_BODIES])
+    takes_body = route in TAKING_BODIES or ("recommendations" in route and random.random() < 0.5)
+    body = None
+    if takes_body or random.random() < 0.1:
+        body = mutated_bytes(random, base_body(random) if "events" in route else base_ask(random, route))
     in_base64 = body is not None and random.random() < 0.3
     if in_base64:
         body = base64.b64encode(body).decode()
@@ -147,10 +173,12 @@ def mutated_request(random, routes):
     elif body is not None:
         body = body.decode(errors=random.choice(["replace", "surrogateescape", "ignore"]))
     return {
-        "method": random.choice(METHODS) if random.random() < 0.05 else "POST" if "events" in route else "GET",
+        "method": random.choice(METHODS) if random.random() < 0.05 else "POST" if takes_body else "GET",
         "route": route,
         "parameters": {
-            "ns": "shop" if random.random() < 0.8 else mutated_text(random, random.choice(["shop", *PATH_JUNK])),
+            "ns": random.choice(["shop", "films"])
+            if random.random() < 0.8
+            else mutated_text(random, random.choice(["shop", *PATH_JUNK])),
             "user": mutated_text(random, random.choice(["u1", "u2", "new", random.choice(PATH_JUNK)])),
             "item": mutated_text(random, random.choice(["i1", "i2", "new", random.choice(PATH_JUNK)])),
         },

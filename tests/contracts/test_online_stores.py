@@ -29,9 +29,9 @@ def store(request, tmp_path):
         yield opened
 
 
-def state(*numbers, items=(), weights=()):
+def state(*numbers, items=(), weights=(), bias=0.0):
     arrays = (np.array(numbers, np.float32), np.array(items, np.int32), np.array(weights, np.float32))
-    return UserState(*arrays)
+    return UserState(*arrays, bias)
 
 
 def event(number, user="u", **changes):
@@ -154,15 +154,16 @@ def test_many_threads_lose_no_event_and_count_none_twice(store):
     user=TEXT,
     vector=hnp.arrays(np.float32, st.integers(0, 9), elements=st.floats(width=32)),
     items=hnp.arrays(np.int32, 4),
+    bias=st.floats(width=32),
     value=st.floats(0, 1e30),
     timestamp_s=st.floats(0, 4e9),
     item=TEXT,
 )
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_text_and_any_numbers_come_back_as_they_went(store, user, vector, items, value, timestamp_s, item):
+def test_any_text_and_any_numbers_come_back_as_they_went(store, user, vector, items, bias, value, timestamp_s, item):
     weights = np.arange(4, dtype=np.float32)
-    store.put_users(user[:9], item[:9], [(user, UserState(vector, items, weights))])
-    assert same(store.user_state(user[:9], item[:9], user), UserState(vector, items, weights))
+    store.put_users(user[:9], item[:9], [(user, UserState(vector, items, weights, bias))])
+    assert same(store.user_state(user[:9], item[:9], user), UserState(vector, items, weights, bias))
     sent = InteractionEvent(f"{user}-{item}-{value}"[:250], user, item, timestamp_s, "view", value)
     if store.append_events("any", [sent]):
         assert store.recent_events("any", user, after=0, limit=1) == [sent]
@@ -190,7 +191,8 @@ def test_connections_that_create_the_database_at_once_all_succeed(tmp_path):
 
 
 def test_any_changed_byte_of_a_state_is_noticed():
-    packed = state(1.0, 2.0, items=[3, 1], weights=[1, 2]).to_bytes()
+    packed = state(1.0, 2.0, items=[3, 1], weights=[1, 2], bias=0.5).to_bytes()
+    assert UserState.from_bytes(packed).bias == 0.5
     for place in range(len(packed)):
         with pytest.raises(ArtifactError):
             UserState.from_bytes(packed[:place] + bytes([packed[place] ^ 1]) + packed[place + 1 :])
@@ -200,3 +202,9 @@ def test_any_changed_byte_of_a_state_is_noticed():
 def test_a_damaged_state_is_refused(damage):
     with pytest.raises(ArtifactError):
         UserState.from_bytes(damage(state(1.0, items=[1], weights=[1]).to_bytes()))
+
+
+def test_a_state_of_another_release_asks_to_be_published_again():
+    packed = state(1.0).to_bytes()
+    with pytest.raises(ArtifactError, match="recsys publish"):
+        UserState.from_bytes(packed[:3] + b"2" + packed[4:])

@@ -14,8 +14,19 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from machine import Machine
 
-from recsys.artifacts import ArraySpec, LocalArtifactStore, LocalModelRegistry, describe, store, unpack
+from recsys.artifacts import (
+    ArraySpec,
+    Histories,
+    LocalArtifactStore,
+    LocalModelRegistry,
+    describe,
+    pack,
+    store,
+    unpack,
+)
+from recsys.artifacts.artifact import ITEM_SIDE
 from recsys.artifacts.registry import Pointer, _to_bytes
 from recsys.artifacts.store import StoredArrays
 from recsys.errors import ArtifactError, ConflictError, StorageError
@@ -393,12 +404,15 @@ MISFITS = {
 }
 
 
-def fitting(arrays, fold_in):
-    config = {"fold_in": fold_in}
+def unpacked(arrays, config):
     described = describe(
         "shop", "als", arrays, config=config, data={}, metrics={}, now=datetime(2026, 1, 1, tzinfo=UTC)
     )
     return unpack(StoredArrays(described, arrays))
+
+
+def fitting(arrays, fold_in):
+    return unpacked(arrays, {"fold_in": fold_in})
 
 
 def test_verified_arrays_that_do_not_fit_each_other_are_refused(subtests):
@@ -413,6 +427,106 @@ def test_verified_arrays_that_do_not_fit_each_other_are_refused(subtests):
     for bad in ("yes", [], {}, {**good, "alpha": "much"}, {**good, "alpha": None}, {**good, "beta": 1.0}):
         with subtests.test(f"fold_in {bad}"), pytest.raises(ArtifactError):
             fitting(MODEL, bad)
+
+
+@pytest.fixture(scope="module")
+def machine():
+    """Arrays and settings of a published factorization machine, one of each kind of field."""
+    made = Machine(lowest=-1.0)
+    csr = made.dataset.user_items
+    histories = Histories(csr.indptr.astype(np.int64), csr.indices.astype(np.int32), csr.data)
+    factors = made.export()
+    arrays = pack(factors, made.dataset.users, made.dataset.items, histories, made.dataset.item_counts)
+    return factors, arrays, json.loads(json.dumps(factors.settings, allow_nan=False))
+
+
+def test_a_machine_comes_back_to_the_bit(machine):
+    factors, arrays, config = machine
+    left_to_the_online_store = {name for name in arrays if name not in ITEM_SIDE}
+    assert {name.partition("_")[0] for name in left_to_the_online_store} == {"user", "history", "query"}
+    assert len(left_to_the_online_store) == 8
+    again = unpacked(arrays, config).factors
+    assert again.settings == factors.settings
+    assert {name: one.tobytes() for name, one in again.arrays.items()} == {
+        name: one.tobytes() for name, one in factors.arrays.items()
+    }
+    for record in ({}, {"device": "phone", "country": "it", "age": 33.3}):
+        for left, right in zip(
+            again.query.encode(record, known_user=False), factors.query.encode(record, known_user=False), strict=True
+        ):
+            assert left.tobytes() == right.tobytes()
+
+
+NEW = ("query_", "fold_in_", "user_encoder_", "context_encoder_")
+
+
+def test_parts_of_a_machine_that_do_not_fit_each_other_are_refused(machine, subtests):
+    _, arrays, config = machine
+    for name, array in arrays.items():
+        for damage, changed in {
+            "missing": None,
+            "one short": array[:-1],
+            "one longer": np.concatenate([array, array[-1:]]),
+            "of another type": array.astype(np.int64 if array.dtype != np.int64 else np.int32),
+        }.items():
+            if damage == "of another type" and not name.startswith(NEW):
+                continue
+            others = {one: other for one, other in arrays.items() if one != name}
+            with subtests.test(f"{name} {damage}"), pytest.raises(ArtifactError):
+                unpacked(others if changed is None else {**others, name: changed}, config)
+
+
+HOSTILE = (None, "much", "", [], {}, [None], {"fields": None}, {"fields": [None]}, True, -1, 0, 1e999, -1e999, 2**70)
+
+
+def test_settings_of_a_machine_that_make_no_sense_are_refused_or_harmless(machine, subtests):
+    """Whatever takes the place of a setting: an `ArtifactError`, or a machine whose scores are numbers."""
+    _, arrays, config = machine
+    refused = 0
+    for path in paths(config):
+        for hostile in HOSTILE:
+            changed = json.loads(json.dumps(config))
+            *way, last = path
+            place = changed
+            for key in way:
+                place = place[key]
+            place[last] = hostile
+            with subtests.test(f"{path} = {hostile!r:.30}"):
+                refused += accepted_scores(arrays, changed) is None
+        with subtests.test(f"without {path}"):
+            changed = json.loads(json.dumps(config))
+            place = changed
+            for key in path[:-1]:
+                place = place[key]
+            del place[path[-1]]
+            accepted_scores(arrays, changed)
+    assert refused > 100
+
+
+def paths(settings, before=()):
+    """Ways to every value of nested settings."""
+    keys = settings if isinstance(settings, dict) else range(len(settings)) if isinstance(settings, list) else ()
+    for key in keys:
+        yield (*before, key)
+        yield from paths(settings[key], (*before, key))
+
+
+def accepted_scores(arrays, config):
+    """Scores of a query of every kind; None if the artefact is refused."""
+    try:
+        query = unpacked(arrays, config).factors.query
+    except ArtifactError:
+        return None
+    if query is None:
+        return np.zeros(1)
+    record = {
+        name: one for name, one in {"device": "phone", "country": "it", "age": 3}.items() if name in query.known_fields
+    }
+    features, values = query.encode(record, known_user=False)
+    assert all(isinstance(query.feature_name(int(one)), str) for one in features)
+    found = query.predictions(query.points(query.mean_user, features, values)[:, -1])
+    assert np.isfinite(found).all()
+    return found
 
 
 def promoted(root, count):

@@ -2,22 +2,17 @@
 
 import shutil
 import threading
-from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import pytest
+from world import World
 
-from recsys.artifacts import Histories, LocalArtifactStore, LocalModelRegistry, describe, pack
 from recsys.data import Dataset, interactions_from_tuples
 from recsys.errors import ArtifactError, NoModelError, StorageError, UnknownItemError
-from recsys.events import InteractionEvent
 from recsys.models import ImplicitALS, Popularity
 from recsys.serving import MemoryOnlineStore, ModelLoader, RecommendationService, UserState
 from recsys.serving.fold_in import fold_in
 from recsys.weights import WeightRule
-
-RULE = WeightRule(duplicates="sum")
 
 
 def shop(seed=0, n_users=50, n_items=30):
@@ -28,46 +23,6 @@ def shop(seed=0, n_users=50, n_items=30):
         for i in rng.integers(0, n_items, 7)
     }
     return Dataset.from_interactions(interactions_from_tuples([(u, i, w) for (u, i), w in pairs.items()]))
-
-
-class World:
-    """One namespace: train, publish, ask."""
-
-    def __init__(self, folder: Path) -> None:
-        self.artifacts = LocalArtifactStore(folder / "artifacts")
-        self.registry = LocalModelRegistry(folder / "registry")
-        self.online = MemoryOnlineStore()
-        self.loader = ModelLoader(self.artifacts, self.registry, refresh_s=0.0)
-        self.service = RecommendationService(self.loader, self.online)
-        self.sent = 0
-
-    def publish(self, model, events_through=0):
-        dataset, factors = model.dataset, model.export()
-        csr = dataset.user_items
-        histories = Histories(csr.indptr.astype(np.int64), csr.indices.astype(np.int32), csr.data)
-        arrays = pack(factors, dataset.users, dataset.items, histories, dataset.item_counts)
-        config = {"weights": asdict(RULE), **factors.settings}
-        data = {"events_through": events_through}
-        manifest = describe("shop", model.kind, arrays, config=config, data=data, metrics={})
-        self.artifacts.put(manifest, arrays)
-        states = (
-            (user, UserState(factors.user_vectors[row], *histories.of(row), float(factors.queries.user_bias[row])))
-            for row, user in enumerate(dataset.users.ids())
-        )
-        self.online.put_users("shop", manifest.version, states)
-        now = self.registry.current("shop")
-        self.registry.promote(manifest, expected=now.sequence if now else 0)
-        return manifest
-
-    def send(self, user, *items, value=1.0):
-        events = [
-            InteractionEvent(f"e{self.sent + n}", user, item, 1e9 + n, value=value) for n, item in enumerate(items)
-        ]
-        self.sent += len(items)
-        return self.service.record_events("shop", events)
-
-    def items(self, user, k=10):
-        return [one.item for one in self.service.recommend("shop", user, k).items]
 
 
 @pytest.fixture
