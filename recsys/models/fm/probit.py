@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_ndtr, ndtri_exp
+from scipy.special import erfcx, log_ndtr, ndtri_exp
 
 _LEAST = 1e-16  # of a uniform number, and of its distance from 1: the normal quantile stays finite
 _FAINT = 1e-12  # least weight of a sample
@@ -35,7 +35,7 @@ class Latent:
         It is ``y + phi(x) / Phi(x) / (t sqrt(a))`` with ``x = t sqrt(a) y``.
         """
         x = self.scale * predictions
-        ratio = np.exp(-0.5 * np.square(x) - log_ndtr(x)) / np.sqrt(2 * np.pi)
+        ratio = np.sqrt(2 / np.pi) / erfcx(-x / np.sqrt(2))  # phi / Phi, far out in the tail too
         return np.asarray((x + ratio) / self.scale, np.float32)
 
     def draw(self, predictions: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
