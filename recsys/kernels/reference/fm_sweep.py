@@ -129,8 +129,8 @@ def fm_solve(
         p = noise_precision * np.einsum("riz,rzy,rjy->ij", t, zz, t) + np.diag(prior)
         b = noise_precision * np.einsum("riz,rz->i", t, statistics[r, len(i) :])
         b += prior * (mean[field_of[feature]].astype(np.float64) - v)
-        step = _step(p, b, None if noise is None else noise[feature].astype(np.float64))
-        step = (v + step).astype(np.float32) - v.astype(np.float64)
+        after = (v + _step(p, b, None if noise is None else noise[feature].astype(np.float64))).astype(np.float32)
+        step = after.astype(np.float64) - v
         m = np.einsum("i,riz->rz", step, t)  # y of the samples of a row moves by m . z
         statistics[r, len(i) :] -= np.einsum("rzy,ry->rz", zz, m)
         if sums is None:
@@ -140,7 +140,7 @@ def fm_solve(
             moves[r, _GROUP] += m[:, 0] - np.einsum("rk,rk->r", m[:, 1:], start)
             moves[r, :_GROUP] += m[:, 1:]
             sums[r] += m[:, 1:].astype(np.float32)
-        v += step.astype(np.float32)
+        v[:] = after
 
 
 def _step(p: NDArray[np.float64], b: NDArray[np.float64], noise: NDArray[np.float64] | None) -> NDArray[np.float64]:

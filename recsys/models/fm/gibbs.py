@@ -7,17 +7,18 @@ libFM.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.errors import ConfigError
+from recsys.models.fm.blocks import repeating
 from recsys.models.fm.design import Design
-from recsys.models.fm.parameters import Parameters, aligned
+from recsys.models.fm.parameters import Parameters
+from recsys.models.fm.posterior import Posterior
 from recsys.models.fm.probit import Latent
-from recsys.models.fm.sweeps import Prior, Sweep, finite
+from recsys.models.fm.sweeps import Hyperparameters, Sweep
 
 
 class HyperPrior(NamedTuple):
@@ -51,42 +52,6 @@ class HyperPrior(NamedTuple):
         return precision, total / count + rng.standard_normal(len(total)) / np.sqrt(precision * count)
 
 
-@dataclass
-class Draws:
-    """The posterior draws of a run: `count` of them, evenly spaced after the first `burn_in` sweeps.
-
-    Parameters
-    ----------
-    count : int
-    burn_in : int
-
-    Attributes
-    ----------
-    kept : list of Parameters
-        Copies, oldest first; `average` turns them into one machine.
-    """
-
-    count: int
-    burn_in: int
-    kept: list[Parameters] = field(default_factory=list)
-
-    def sweeps(self, iterations: int) -> set[int]:
-        """Numbers, from 1, of the sweeps after which a draw is kept; the last one always is."""
-        if not (0 <= self.burn_in and 1 <= self.count <= iterations - self.burn_in):
-            raise ConfigError(
-                f"{iterations} iterations do not hold {self.count} draws after {self.burn_in} of burn-in; "
-                "raise iterations"
-            )
-        return {self.burn_in + (k + 1) * (iterations - self.burn_in) // self.count for k in range(self.count)}
-
-    def keep(self, parameters: Parameters) -> None:
-        """Keep a copy."""
-        vectors = aligned(*parameters.vectors.shape)
-        vectors[:] = parameters.vectors
-        bias, weights = parameters.bias.copy(), parameters.weights.copy()
-        self.kept.append(Parameters(bias, weights, vectors, parameters.factors, parameters.field_of))
-
-
 def gibbs_epochs(
     design: Design,
     targets: NDArray[np.float32],
@@ -95,7 +60,7 @@ def gibbs_epochs(
     *,
     loss: str,
     iterations: int,
-    draws: Draws,
+    posterior: Posterior,
     threads: int,
     rng: np.random.Generator,
     hyper: HyperPrior = HyperPrior(),  # noqa: B008
@@ -116,8 +81,8 @@ def gibbs_epochs(
     loss : {"squared", "probit"}
     iterations : int
         Sweeps.
-    draws : Draws
-        Filled on the way.
+    posterior : Posterior
+        Every draw is added to it.
     threads : int
         Results do not depend on it.
     rng : Generator
@@ -130,37 +95,35 @@ def gibbs_epochs(
 
     Raises
     ------
-    ConfigError
-        If there are fewer iterations than draws to keep.
     TrainingDivergedError
         If numbers are no longer finite.
     """
-    kept = draws.sweeps(iterations)
-    sweep = Sweep(design, targets, sample_weight, parameters, threads)
+    sweep = Sweep(repeating(design), targets, sample_weight, parameters, threads)
     latent = Latent(targets, sample_weight) if loss == "probit" else None
-    n = len(design) if sample_weight is None else np.count_nonzero(sample_weight)
-    for number in range(1, iterations + 1):
-        noise_precision = 1.0
+    n = len(design) if sample_weight is None else int(np.count_nonzero(sample_weight))
+    for _ in range(iterations):
         if latent is not None:
             sweep.aim(latent.draw(sweep.predictions(), rng))
+            noise_precision = 1.0
         else:
             noise_precision = float(hyper.precision(n, np.array(sweep.squared_error()), rng))
-        sweep.run(drawn_prior(parameters, hyper, rng), noise_precision, rng)
-        if number in kept:
-            draws.keep(parameters)
+        sweep.run(drawn(parameters, noise_precision, hyper, rng), rng)
+        posterior.add(parameters)
         fit = sweep.squared_error() if latent is None else latent.loss(sweep.predictions())
-        yield finite(fit / sweep.total_weight)
+        yield sweep.per_weight(fit)
 
 
-def drawn_prior(parameters: Parameters, hyper: HyperPrior, rng: np.random.Generator) -> Prior:
+def drawn(
+    parameters: Parameters, noise_precision: float, hyper: HyperPrior, rng: np.random.Generator
+) -> Hyperparameters:
     """Draw the priors of all fields given weights and vectors."""
-    fields = np.arange(int(parameters.field_of.max(initial=-1)) + 2)
-    cuts = np.searchsorted(parameters.field_of, fields)
-    d, width = parameters.factors, parameters.vectors.shape[1]
-    weight = np.empty((2, len(fields) - 1, 1), np.float32)
-    vector = np.zeros((2, len(fields) - 1, width), np.float32)
+    d, (_, width) = parameters.factors, parameters.vectors.shape
+    n_fields = int(parameters.field_of.max(initial=-1)) + 1
+    cuts = np.searchsorted(parameters.field_of, np.arange(n_fields + 1))
+    weight = np.empty((2, n_fields, 1), np.float32)
+    vector = np.zeros((2, n_fields, width), np.float32)
     vector[0] = 1
-    for f, (first, end) in enumerate(zip(cuts[:-1], cuts[1:], strict=True)):
+    for f, (first, end) in enumerate(pairwise(cuts)):
         weight[:, f] = hyper.normal(parameters.weights[first:end, None], rng)
         vector[:, f, :d] = hyper.normal(parameters.vectors[first:end, :d], rng)
-    return Prior(1.0, *weight, *vector)
+    return Hyperparameters(noise_precision, 1.0, *weight, *vector)

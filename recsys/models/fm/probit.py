@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_ndtr, ndtri_exp
+from scipy.special import erfcx, log_ndtr, ndtri_exp
 
 _LEAST = 1e-16  # of a uniform number, and of its distance from 1: the normal quantile stays finite
 _FAINT = 1e-12  # least weight of a sample
@@ -26,17 +26,23 @@ class Latent:
         self.scale = np.sign(targets) * np.sqrt(weight)  # t sqrt(a)
 
     def loss(self, predictions: NDArray[np.float32]) -> float:
-        """``-sum log Phi(t sqrt(a) y)``: minus the logarithm of the probability of all signs."""
+        """Return ``-sum log Phi(t sqrt(a) y)``, minus the logarithm of the probability of all signs."""
         return -float(log_ndtr(self.scale * predictions).sum())
 
     def mean(self, predictions: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Mean of z given y, ``y + phi(x) / Phi(x) / (t sqrt(a))`` with ``x = t sqrt(a) y``, float32 of shape (n,)."""
+        """Return the mean of z given y, float32 of shape (n,).
+
+        It is ``y + phi(x) / Phi(x) / (t sqrt(a))`` with ``x = t sqrt(a) y``.
+        """
         x = self.scale * predictions
-        ratio = np.exp(-0.5 * np.square(x) - log_ndtr(x)) / np.sqrt(2 * np.pi)
-        return ((x + ratio) / self.scale).astype(np.float32)
+        ratio = np.sqrt(2 / np.pi) / erfcx(-x / np.sqrt(2))  # phi / Phi, far out in the tail too
+        return np.asarray((x + ratio) / self.scale, np.float32)
 
     def draw(self, predictions: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-        """A draw of z given y, ``y - Phi^-1(u Phi(x)) / (t sqrt(a))`` with u uniform, float32 of shape (n,)."""
+        """Draw z given y, float32 of shape (n,).
+
+        It is ``y - Phi^-1(u Phi(x)) / (t sqrt(a))`` with u uniform.
+        """
         x = self.scale * predictions
         u = np.clip(rng.random(len(x)), _LEAST, 1 - _LEAST)
-        return ((x - ndtri_exp(np.log(u) + log_ndtr(x))) / self.scale).astype(np.float32)
+        return np.asarray((x - ndtri_exp(np.log(u) + log_ndtr(x))) / self.scale, np.float32)

@@ -1,4 +1,4 @@
-"""Block coordinate descent for factorization machines: what alternating least squares and Gibbs sampling share, and ALS.
+"""Block coordinate descent for factorization machines: what least squares, Gibbs sampling and iCD share.
 
 Rendle 2012, Factorization machines with libFM; Rendle 2013, Scaling factorization machines to relational data. Block by
 block the samples are boiled down to statistics of its rows, from which its features are moved one by one, four factors
@@ -7,32 +7,30 @@ at a time; then the samples follow. What is kept of a sample is its residual and
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recsys import kernels
 from recsys.errors import ConfigError, TrainingDivergedError
+from recsys.models.fm.blocks import Block
 from recsys.models.fm.design import Design
 from recsys.models.fm.parameters import Parameters, aligned
-from recsys.models.fm.probit import Latent
 
 GROUP = 4  # factors moved together
 _STATISTICS, _MOVE = 20, 8  # of a row, for a group
-_SAMPLES, _ENTRIES = 2**24, 2**21  # in one call of a kernel
+_SAMPLES = 2**24  # in one call of the kernel
 _REFRESHED = 8  # sweeps after which residuals and sums are computed anew, so that rounding does not pile up
 
 
 @dataclass(frozen=True, eq=False)
-class Prior:
-    """Normal priors by field.
+class Hyperparameters:
+    """The precision of the noise, and the normal priors of each field.
 
     Parameters
     ----------
+    noise_precision : float
     bias_precision : float
         Of w0, around 0.
     weight_precision, weight_mean : ndarray of shape (n_fields, 1), float32
@@ -40,6 +38,7 @@ class Prior:
         1 and 0 beyond d.
     """
 
+    noise_precision: float
     bias_precision: float
     weight_precision: NDArray[np.float32]
     weight_mean: NDArray[np.float32]
@@ -47,58 +46,15 @@ class Prior:
     vector_mean: NDArray[np.float32]
 
     @classmethod
-    def ridge(cls, parameters: Parameters, regularization: float, weight_regularization: float) -> Prior:
-        """One precision for all weights and one for all vectors, around 0; none for the bias."""
+    def ridge(cls, parameters: Parameters, regularization: float, weight_regularization: float) -> Hyperparameters:
+        """Return one precision for all weights and one for all vectors, around 0; none for the bias."""
         n_fields, width = int(parameters.field_of.max(initial=0)) + 1, parameters.vectors.shape[1]
         vector_precision = np.full((n_fields, width), regularization, np.float32)
         vector_precision[:, parameters.factors :] = 1
         weight_precision = np.full((n_fields, 1), weight_regularization, np.float32)
-        return cls(0.0, weight_precision, np.zeros((n_fields, 1), np.float32), vector_precision, 0 * vector_precision)
-
-
-@dataclass(frozen=True, eq=False)
-class Block:
-    """A relation block with its features as columns.
-
-    Parameters
-    ----------
-    matrix : csr_matrix of shape (n_rows, n_features), float32
-    features : slice
-        Of the features of the machine.
-    field_of : ndarray of shape (n_features,), int32
-    samples : ndarray of shape (n,), int32
-        Row of each sample.
-    """
-
-    matrix: sp.csr_matrix
-    features: slice
-    field_of: NDArray[np.int32]
-    samples: NDArray[np.int32]
-
-    @classmethod
-    def of(cls, design: Design, number: int) -> Block:
-        """Block of a design."""
-        first, end = design.first_features[number : number + 2]
-        matrix, samples = design.blocks[number].to_csr(), np.ascontiguousarray(design.parts[:, number])
-        return cls(matrix, slice(first, end), np.ascontiguousarray(design.field_of[first:end]), samples)
-
-    @cached_property
-    def columns(self) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32] | None]:
-        """The block as the kernel takes it: indptr, rows, and values unless all are 1."""
-        columns = self.matrix.tocsc()
-        values = None if (columns.data == 1).all() else columns.data
-        return columns.indptr.astype(np.int64), columns.indices.astype(np.int32), values
-
-    @cached_property
-    def squared(self) -> sp.csr_matrix:
-        """The block with its values squared."""
-        return self.matrix.multiply(self.matrix).tocsr()
-
-    @cached_property
-    def stretches(self) -> list[tuple[int, int]]:
-        """Ranges of features that are not too much for one call."""
-        cuts = np.flatnonzero(np.diff(self.columns[0][1:] // _ENTRIES)) + 1
-        return list(zip([0, *cuts.tolist()], [*cuts.tolist(), len(self.field_of)], strict=True))
+        return cls(
+            1.0, 0.0, weight_precision, np.zeros((n_fields, 1), np.float32), vector_precision, 0 * vector_precision
+        )
 
 
 class Sweep:
@@ -107,7 +63,7 @@ class Sweep:
     Parameters
     ----------
     design : Design
-        Blocks whose rows hardly repeat are taken apart into fields.
+        Best with blocks whose rows repeat, see `repeating`.
     targets : ndarray of shape (n,), float32
         Copied.
     sample_weight : ndarray of shape (n,), float32, or None
@@ -132,8 +88,6 @@ class Sweep:
     ) -> None:
         if parameters.field_weights is not None:
             raise ConfigError("coordinate descent has no field weights; train them by gradient steps")
-        if 2 * sum(len(block) for block in design.blocks) > len(design):
-            design = design.by_field()
         self.blocks = [Block.of(design, number) for number in range(len(design.blocks))]
         self.targets = targets.astype(np.float32)
         self.sample_weight = sample_weight
@@ -160,18 +114,18 @@ class Sweep:
                 moves[:, GROUP] = self._own(block, sums[g], v)
                 self._stream(g, (block, moves))
 
-    def run(self, prior: Prior, noise_precision: float = 1.0, rng: np.random.Generator | None = None) -> None:
+    def run(self, hyper: Hyperparameters, rng: np.random.Generator | None = None) -> None:
         """Move everything once: to the mode of its conditional distribution, or with `rng` to a draw from it."""
         self.swept += 1
         if self.swept % _REFRESHED == 0:
             self.refresh()
-        self._move_bias(prior, noise_precision, rng)
+        self._move_bias(hyper, rng)
         for g in (None, *range(len(self.groups))):
             moved = None
             for number, block in enumerate(self.blocks):
                 statistics = self._statistics(number, g)
                 self._stream(g, moved, (number, statistics))
-                moved = block, self._solve(number, g, statistics, prior, noise_precision, rng)
+                moved = block, self._solve(number, g, statistics, hyper, rng)
             if moved is not None:
                 self._stream(g, moved)
 
@@ -183,6 +137,12 @@ class Sweep:
         """Go on with other targets."""
         self.residuals += targets - self.targets
         self.targets = targets
+
+    def per_weight(self, loss: float) -> float:
+        """Return a sum over samples per unit of weight, or raise where it is no number any more."""
+        if not np.isfinite(loss):
+            raise TrainingDivergedError("the loss is no longer finite; scale targets and feature values to about 1")
+        return loss / self.total_weight if self.total_weight else 0.0
 
     def squared_error(self) -> float:
         """Sum of weight times squared residual."""
@@ -197,16 +157,16 @@ class Sweep:
         return np.asarray(0.5 * own)
 
     def _statistics(self, number: int, g: int | None) -> NDArray[np.float64]:
-        """What the statistics of a block begin with."""
+        """Return what the statistics of a block begin with."""
         return np.zeros((self.blocks[number].matrix.shape[0], 2 if g is None else _STATISTICS))
 
-    def _move_bias(self, prior: Prior, noise_precision: float, rng: np.random.Generator | None) -> None:
+    def _move_bias(self, hyper: Hyperparameters, rng: np.random.Generator | None) -> None:
         count, error = self._bias_statistics()
-        precision = noise_precision * count + prior.bias_precision
+        precision = hyper.noise_precision * count + hyper.bias_precision
         if precision <= 0:
             return
         bias = self.parameters.bias
-        step = (noise_precision * error - prior.bias_precision * float(bias[0])) / precision
+        step = (hyper.noise_precision * error - hyper.bias_precision * float(bias[0])) / precision
         if rng is not None:
             step += rng.standard_normal() / precision**0.5
         before = bias.copy()
@@ -222,27 +182,30 @@ class Sweep:
         number: int,
         g: int | None,
         statistics: NDArray[np.float64],
-        prior: Prior,
-        noise_precision: float,
+        hyper: Hyperparameters,
         rng: np.random.Generator | None,
     ) -> NDArray[np.float32]:
         """Move the features of a block; return how its rows have moved."""
         block, parameters = self.blocks[number], self.parameters
         if g is None:
             first, sums, factors = 0, None, parameters.weights[block.features, None]
-            precision, mean, moves = prior.weight_precision, prior.weight_mean, np.zeros((len(statistics), 1), np.float32)
+            precision, mean, moves = (
+                hyper.weight_precision,
+                hyper.weight_mean,
+                np.zeros((len(statistics), 1), np.float32),
+            )
         else:
             first, sums, factors = self.groups[g], self.sums[number][g], parameters.vectors[block.features]
             here = slice(first, first + GROUP)
-            precision, mean = (np.ascontiguousarray(p[:, here]) for p in (prior.vector_precision, prior.vector_mean))
+            precision, mean = (np.ascontiguousarray(p[:, here]) for p in (hyper.vector_precision, hyper.vector_mean))
             moves = np.zeros((len(statistics), _MOVE), np.float32)
         noise = None if rng is None else rng.standard_normal((len(factors), precision.shape[1]), np.float32)
         if noise is not None and g is not None:
             noise[:, max(0, parameters.factors - first) :] = 0
         for begin, end in block.stretches:
             kernels.fm_solve(
-                *block.columns, block.field_of, begin, end, noise_precision, precision, mean, noise, factors, first,
-                sums, statistics, moves,
+                *block.columns, block.field_of, begin, end, hyper.noise_precision, precision, mean, noise, factors,
+                first, sums, statistics, moves,
             )  # fmt: skip
         return moves
 
@@ -270,65 +233,6 @@ class Sweep:
             )
 
 
-def als_epochs(
-    design: Design,
-    targets: NDArray[np.float32],
-    sample_weight: NDArray[np.float32] | None,
-    parameters: Parameters,
-    *,
-    loss: str,
-    regularization: float,
-    weight_regularization: float,
-    iterations: int,
-    threads: int,
-) -> Iterator[float]:
-    """Alternating least squares; every sweep lowers the objective.
-
-    Squared loss minimises ``sum a_n (t_n - y_n)^2 + regularization |V|^2 + weight_regularization |w|^2``. Probit loss
-    takes targets 1 and -1 and minimises ``-2 sum log Phi(t_n sqrt(a_n) y_n)`` plus the same: a latent normal target is
-    replaced by its mean given t before each sweep (expectation maximisation).
-
-    Parameters
-    ----------
-    design : Design
-    targets : ndarray of shape (n,), float32
-    sample_weight : ndarray of shape (n,), float32, or None
-        a; how precise a sample is. 1 if None.
-    parameters : Parameters
-        Updated in place.
-    loss : {"squared", "probit"}
-    regularization, weight_regularization : float
-    iterations, threads : int
-
-    Yields
-    ------
-    float
-        The objective after each sweep, per unit of weight.
-
-    Raises
-    ------
-    TrainingDivergedError
-        If numbers are no longer finite.
-    """
-    sweep = Sweep(design, targets, sample_weight, parameters, threads)
-    latent = Latent(targets, sample_weight) if loss == "probit" else None
-    prior = Prior.ridge(parameters, regularization, weight_regularization)
-    for _ in range(iterations):
-        if latent is not None:
-            sweep.aim(latent.mean(sweep.predictions()))
-        sweep.run(prior)
-        fit = sweep.squared_error() if latent is None else 2 * latent.loss(sweep.predictions())
-        penalty = regularization * squared(parameters.vectors) + weight_regularization * squared(parameters.weights)
-        yield finite((fit + penalty) / sweep.total_weight)
-
-
 def squared(table: NDArray[np.float32]) -> float:
     """Return the sum of squares, in float64."""
-    return float(np.einsum("...,...->", table, table, dtype=np.float64))
-
-
-def finite(loss: float) -> float:
-    """Return a loss, or raise where it is no number any more."""
-    if not np.isfinite(loss):
-        raise TrainingDivergedError("the loss is no longer finite; scale targets and feature values to about 1")
-    return loss
+    return float(np.einsum("n,n->", table.ravel(), table.ravel(), dtype=np.float64))
