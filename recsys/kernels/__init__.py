@@ -8,6 +8,7 @@ try:
         als_cg,
         als_exact,
         bpr_blocks,
+        fm_sgd,
         instruction_set,
         instruction_sets,
         search,
@@ -19,6 +20,7 @@ except ModuleNotFoundError:  # built without a compiler; a broken extension stil
         als_cg,
         als_exact,
         bpr_blocks,
+        fm_sgd,
         instruction_set,
         instruction_sets,
         search,
@@ -26,4 +28,14 @@ except ModuleNotFoundError:  # built without a compiler; a broken extension stil
         sgd_mf,
     )
 
-__all__ = ["als_cg", "als_exact", "bpr_blocks", "instruction_set", "instruction_sets", "search", "select", "sgd_mf"]
+__all__ = [
+    "als_cg",
+    "als_exact",
+    "bpr_blocks",
+    "fm_sgd",
+    "instruction_set",
+    "instruction_sets",
+    "search",
+    "select",
+    "sgd_mf",
+]

@@ -6,6 +6,7 @@ products and sums are exact in float32 the lists are equal.
 
 from recsys.kernels.reference.als import als_cg, als_exact
 from recsys.kernels.reference.bpr import bpr_blocks
+from recsys.kernels.reference.fm_sgd import fm_sgd
 from recsys.kernels.reference.sgd_mf import sgd_mf
 from recsys.kernels.reference.topk import search, select
 
@@ -20,4 +21,14 @@ def instruction_sets() -> list[str]:
     return ["numpy"]
 
 
-__all__ = ["als_cg", "als_exact", "bpr_blocks", "instruction_set", "instruction_sets", "search", "select", "sgd_mf"]
+__all__ = [
+    "als_cg",
+    "als_exact",
+    "bpr_blocks",
+    "fm_sgd",
+    "instruction_set",
+    "instruction_sets",
+    "search",
+    "select",
+    "sgd_mf",
+]

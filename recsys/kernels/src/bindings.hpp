@@ -14,6 +14,7 @@
 
 #include "als.hpp"
 #include "bpr.hpp"
+#include "fm_sgd.hpp"
 #include "sgd_mf.hpp"
 #include "topk.hpp"
 
@@ -39,6 +40,8 @@ struct InstructionSet {
     decltype(&base::sgd_mf_momentum) sgd_mf_momentum;
     decltype(&base::sgd_mf_adagrad) sgd_mf_adagrad;
     decltype(&base::bpr_range) bpr_range;
+    decltype(&base::fm_sgd_range) fm_sgd_range;
+    decltype(&base::fm_fields_range) fm_fields_range;
 };
 
 extern InstructionSet chosen;  // set once, at import
@@ -47,6 +50,7 @@ void bind_topk(nb::module_ &m);
 void bind_als(nb::module_ &m);
 void bind_sgd_mf(nb::module_ &m);
 void bind_bpr(nb::module_ &m);
+void bind_fm_sgd(nb::module_ &m);
 
 inline void require(bool holds, const char *message) {
     if (!holds) throw nb::value_error(message);

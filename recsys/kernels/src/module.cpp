@@ -17,7 +17,8 @@ namespace {
 #define RECSYS_SET(name, isa)                                                             \
     {                                                                                     \
         name, isa::search_block, isa::select_block, isa::als_block, isa::als_exact_block, \
-            isa::sgd_mf_plain, isa::sgd_mf_momentum, isa::sgd_mf_adagrad, isa::bpr_range  \
+            isa::sgd_mf_plain, isa::sgd_mf_momentum, isa::sgd_mf_adagrad, isa::bpr_range, \
+            isa::fm_sgd_range, isa::fm_fields_range                                       \
     }
 
 // Best first; the last one runs everywhere.
@@ -62,4 +63,5 @@ NB_MODULE(_kernels, m) {
     bind_als(m);
     bind_sgd_mf(m);
     bind_bpr(m);
+    bind_fm_sgd(m);
 }
