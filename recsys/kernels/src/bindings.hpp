@@ -17,6 +17,7 @@
 #include "bpr.hpp"
 #include "fm_rank.hpp"
 #include "fm_sweep.hpp"
+#include "fm_sgd.hpp"
 #include "sgd_mf.hpp"
 #include "topk.hpp"
 
@@ -48,6 +49,8 @@ struct InstructionSet {
     decltype(&base::fm_stream_range) fm_stream_range;
     decltype(&base::fm_stream_add) fm_stream_add;
     decltype(&base::fm_solve_range) fm_solve_range;
+    decltype(&base::fm_sgd_range) fm_sgd_range;
+    decltype(&base::fm_fields_range) fm_fields_range;
 };
 
 extern InstructionSet chosen;  // set once, at import
@@ -58,6 +61,7 @@ void bind_sgd_mf(nb::module_ &m);
 void bind_bpr(nb::module_ &m);
 void bind_fm_rank(nb::module_ &m);
 void bind_fm_sweep(nb::module_ &m);
+void bind_fm_sgd(nb::module_ &m);
 
 inline void require(bool holds, const char *message) {
     if (!holds) throw nb::value_error(message);

@@ -18,7 +18,7 @@ namespace {
     {                                                                                     \
         name, isa::search_block, isa::select_block, isa::als_block, isa::als_exact_block, \
             isa::sgd_mf_plain, isa::sgd_mf_momentum, isa::sgd_mf_adagrad, isa::bpr_range, \
-            isa::fm_rank_range, isa::fm_stream_range, isa::fm_stream_add, isa::fm_solve_range \
+            isa::fm_rank_range, isa::fm_stream_range, isa::fm_stream_add, isa::fm_solve_range, isa::fm_sgd_range, isa::fm_fields_range \
     }
 
 // Best first; the last one runs everywhere.
@@ -65,4 +65,5 @@ NB_MODULE(_kernels, m) {
     bind_bpr(m);
     bind_fm_rank(m);
     bind_fm_sweep(m);
+    bind_fm_sgd(m);
 }
