@@ -50,6 +50,17 @@ class IngestConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return ReadSpec(self.format, columns, self.header, self.delimiter, self.timestamp_unit)
 
 
+class FeaturesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a factorization machine learns beside ids: fields of users, items and contexts.
+
+    Each as ``name``, or as ``name:kind`` with a kind of `recsys.encoding`.
+    """
+
+    user: tuple[str, ...] = ()
+    item: tuple[str, ...] = ()
+    context: tuple[str, ...] = ()
+
+
 class SplitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How to judge: `given` needs `test`; without `kind`, given if there is a test file, else time, else leave-last."""
 
@@ -98,6 +109,7 @@ class JobConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     namespace: str = "default"
     ingest: IngestConfig = IngestConfig()
     clean: dict[str, Any] = {}
+    features: FeaturesConfig = FeaturesConfig()
     split: SplitConfig = SplitConfig()
     model: dict[str, Any] = {}
     evaluate: EvaluateConfig = EvaluateConfig()

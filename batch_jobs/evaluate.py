@@ -86,7 +86,7 @@ def split_of(raw: Interactions, config: JobConfig) -> Split:
 def judge(stores: Stores, config: JobConfig, logged: Logged, screen: Screen) -> Judgement:
     """Train the candidate on the training part and rank for every test user."""
     split = split_of(logged.interactions, config)
-    fitted = fit(make_model(config.model), split.train, config, screen)
+    fitted = fit(stores, make_model(config.model), split.train, config, screen)
     models: dict[str, Recommender] = {fitted.model.kind: fitted.model}
     if config.evaluate.baselines:
         dataset = fitted.model.dataset

@@ -51,7 +51,7 @@ def nightly(stores: Stores, config: JobConfig, screen: Screen) -> dict[str, Any]
 def _store(stores: Stores, config: JobConfig, logged: Logged, judgement: Judgement, screen: Screen) -> ArtifactManifest:
     fitted = judgement.fitted
     if judgement.split.name != "given":
-        fitted = fit(make_model(config.model), logged.interactions, config, screen)
+        fitted = fit(stores, make_model(config.model), logged.interactions, config, screen)
     metrics = {name: value for name, value in judgement.candidate.to_json()["means"].items() if value is not None}
     return store(stores, config, fitted, logged.events_through, metrics, judgement.split.name)
 

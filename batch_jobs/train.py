@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 
@@ -15,10 +16,19 @@ from batch_jobs.stores import Stores
 from recsys.artifacts import ArtifactManifest, Histories, describe, pack
 from recsys.data import Cleaned, Dataset, Interactions, clean, to_interactions
 from recsys.errors import ConfigError
-from recsys.models import BPR, BiasedMF, ImplicitALS, ItemKNN, Popularity, Recommender, ServableRecommender
+from recsys.models import (
+    BPR,
+    BiasedMF,
+    FactorizationMachine,
+    ImplicitALS,
+    ItemKNN,
+    Popularity,
+    Recommender,
+    ServableRecommender,
+)
 
 MODELS: dict[str, type[Recommender]] = {
-    model.kind: model for model in (ImplicitALS, BPR, BiasedMF, Popularity, ItemKNN)
+    model.kind: model for model in (ImplicitALS, BPR, BiasedMF, FactorizationMachine, Popularity, ItemKNN)
 }
 SERVABLE = [kind for kind, model in MODELS.items() if hasattr(model, "export")]
 
@@ -77,17 +87,32 @@ def make_servable(settings: Mapping[str, Any]) -> Recommender:
     return model
 
 
-def fit(model: Recommender, raw: Interactions, config: JobConfig, screen: Screen) -> Fit:
-    """Clean and fit; what cleaning dropped is said on the screen."""
+def fit(stores: Stores, model: Recommender, raw: Interactions, config: JobConfig, screen: Screen) -> Fit:
+    """Clean, add features and fit; what cleaning dropped is said on the screen."""
     cleaned = call(clean, config.clean, "clean", raw)
     for step in cleaned.report:
         if step.events:
             screen.note(
                 f"cleaning, {step.name}: {step.events:,} events, {step.users:,} users, {step.items:,} items dropped"
             )
+    dataset = with_features(stores, Dataset.from_interactions(cleaned.interactions, raw), config)
     with screen.bar(f"training {model.kind}") as step_bar:
-        model.fit(Dataset.from_interactions(cleaned.interactions, raw), progress=step_bar)
+        model.fit(dataset, progress=step_bar)
     return Fit(model, cleaned)
+
+
+def with_features(stores: Stores, dataset: Dataset, config: JobConfig) -> Dataset:
+    """Add the fields of ``[features]``, and with them the users and items that have nothing else."""
+    fields, namespace = config.features, config.namespace
+    if not (fields.user or fields.item or fields.context):
+        return dataset
+    return dataset.with_features(
+        users=stores.online.all_user_profiles(namespace) if fields.user else None,
+        user_fields=fields.user,
+        items=stores.online.all_items(namespace) if fields.item else None,
+        item_fields=fields.item,
+        context_fields=fields.context,
+    )
 
 
 def store(
@@ -108,6 +133,7 @@ def store(
     settings = {
         "model": {"kind": model.kind, **{k: v for k, v in config.model.items() if k != "kind"}},
         "clean": dict(config.clean),
+        "features": {side: list(names) for side, names in msgspec.structs.asdict(config.features).items()},
         "weights": asdict(rule),
         **factors.settings,
     }
@@ -129,7 +155,7 @@ def train(stores: Stores, config: JobConfig, screen: Screen) -> dict[str, Any]:
     """Fit on the whole event log and store the artefact; it is not in service before `publish`."""
     model = make_servable(config.model)
     logged = read_log(stores, config.namespace, screen)
-    fitted = fit(model, logged.interactions, config, screen)
+    fitted = fit(stores, model, logged.interactions, config, screen)
     manifest = store(stores, config, fitted, logged.events_through, {}, None)
     return described(manifest)
 

@@ -17,6 +17,18 @@ LINKS = ("identity", "logistic", "probit")
 _ARRAYS = ("weights", "vectors", "signs", "user_bias", "mean_user")
 
 
+def predictions(
+    y: NDArray[np.floating], link: str, lowest: float = -math.inf, highest: float = math.inf
+) -> NDArray[np.float64]:
+    """Turn y, of shape (n,), into ratings or probabilities: one of `LINKS`, then clipping."""
+    y = y.astype(np.float64)
+    if link == "logistic":
+        y = 0.5 * (1 + np.tanh(0.5 * y))
+    elif link == "probit":
+        y = np.array([0.5 * math.erfc(-one / math.sqrt(2)) for one in y.tolist()])
+    return np.clip(y, lowest, highest)
+
+
 @dataclass(frozen=True, eq=False)
 class QueryFeatures:
     """The query side of a factorization machine (Rendle 2010), for users and contexts nobody has seen.
@@ -159,12 +171,7 @@ class QueryFeatures:
 
     def predictions(self, y: NDArray[np.floating]) -> NDArray[np.float64]:
         """Turn y, of shape (n,), into ratings or probabilities: link and clipping."""
-        y = y.astype(np.float64)
-        if self.link == "logistic":
-            y = 0.5 * (1 + np.tanh(0.5 * y))
-        elif self.link == "probit":
-            y = np.array([0.5 * math.erfc(-one / math.sqrt(2)) for one in y.tolist()])
-        return np.clip(y, self.lowest, self.highest)
+        return predictions(y, self.link, self.lowest, self.highest)
 
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:

@@ -150,7 +150,7 @@ class FeatureMatrix:
         _, first, number = np.unique(key, return_index=True, return_inverse=True)
         rows = self.take(first)
         again = rows.take(number)
-        if not (np.array_equal(again.indptr, self.indptr) and np.array_equal(again.features, self.features)):
+        if not all(np.array_equal(getattr(again, a), getattr(self, a)) for a in ("indptr", "features", "values")):
             return self, np.arange(len(self), dtype=np.int32)  # two different rows with one hash: once in 2^64
         return rows, number.astype(np.int32)
 

@@ -4,7 +4,17 @@ from recsys.models.als import ImplicitALS
 from recsys.models.base import Recommender, ServableRecommender
 from recsys.models.biased_mf import BiasedMF
 from recsys.models.bpr import BPR
+from recsys.models.fm.model import FactorizationMachine
 from recsys.models.item_knn import ItemKNN
 from recsys.models.popularity import Popularity
 
-__all__ = ["BPR", "BiasedMF", "ImplicitALS", "ItemKNN", "Popularity", "Recommender", "ServableRecommender"]
+__all__ = [
+    "BPR",
+    "BiasedMF",
+    "FactorizationMachine",
+    "ImplicitALS",
+    "ItemKNN",
+    "Popularity",
+    "Recommender",
+    "ServableRecommender",
+]

@@ -60,13 +60,7 @@ class FittedFactors(Fitted):
     def recommend(self, users: Sequence[str], k: int = 10, *, exclude_seen: bool = True) -> Recommendations:
         """Top-k items of each user; `UnknownUserError` for one the model was not trained on."""
         rows = self.user_rows(users)
-        found = self._index.search(
-            np.ascontiguousarray(self._factors.user_vectors[rows]),
-            checked_k(k),
-            exclude=self.seen(rows) if exclude_seen else None,
-            threads=self.threads,
-        )
-        return Recommendations(*found, self.dataset.items)
+        return self._lists(self._factors.user_vectors[rows], rows, k, exclude_seen=exclude_seen)
 
     def similar_items(self, item: str, k: int = 10) -> Recommendations:
         """Return one list, the items nearest to `item` by cosine, without itself."""
@@ -78,6 +72,18 @@ class FittedFactors(Fitted):
         """Return the published form: its scores are the model's."""
         _ = self.dataset
         return self._factors
+
+    def _lists(
+        self, queries: NDArray[np.float32], rows: NDArray[np.int32], k: int, *, exclude_seen: bool
+    ) -> Recommendations:
+        """Top-k of query vectors, without what the users of these rows have."""
+        found = self._index.search(
+            np.ascontiguousarray(queries),
+            checked_k(k),
+            exclude=self.seen(rows) if exclude_seen else None,
+            threads=self.threads,
+        )
+        return Recommendations(*found, self.dataset.items)
 
     def _keep(self, dataset: Dataset, factors: Factors) -> None:
         factors.check_finite()

@@ -54,6 +54,11 @@ class Scale:
         deviation = float(ratings.std(dtype=np.float64))
         return cls(float(ratings.mean(dtype=np.float64)), deviation or 1.0, float(ratings.min()), float(ratings.max()))
 
+    @property
+    def inverse(self) -> Scale:
+        """The scale that takes ratings to mean 0 and deviation 1, as this one takes them back."""
+        return Scale(-self.mean / self.deviation, 1 / self.deviation, -np.inf, np.inf)
+
     def down(self, ratings: NDArray[np.float32]) -> NDArray[np.float32]:
         """Bring ratings to mean 0 and deviation 1."""
         return ((ratings - self.mean) / self.deviation).astype(np.float32)

@@ -7,8 +7,8 @@ products and sums are exact in float32 the lists are equal.
 from recsys.kernels.reference.als import als_cg, als_exact
 from recsys.kernels.reference.bpr import bpr_blocks
 from recsys.kernels.reference.fm_rank import fm_rank
-from recsys.kernels.reference.fm_sweep import fm_solve, fm_stream
 from recsys.kernels.reference.fm_sgd import fm_sgd
+from recsys.kernels.reference.fm_sweep import fm_solve, fm_stream
 from recsys.kernels.reference.sgd_mf import sgd_mf
 from recsys.kernels.reference.topk import search, select
 
@@ -28,9 +28,9 @@ __all__ = [
     "als_exact",
     "bpr_blocks",
     "fm_rank",
+    "fm_sgd",
     "fm_solve",
     "fm_stream",
-    "fm_sgd",
     "instruction_set",
     "instruction_sets",
     "search",

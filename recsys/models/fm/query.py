@@ -1,0 +1,74 @@
+"""Queries of a fitted machine offline: users in contexts, many at a time, over its `Factors`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from recsys.encoding import Encoder
+from recsys.errors import ConfigError
+from recsys.factors import Factors
+
+Context = Mapping[str, object]
+"""Values of context fields by name, and of a user's fields, which count where the user is not known."""
+
+
+@dataclass(frozen=True, eq=False)
+class Queries:
+    """What is asked: query vectors, and what of the prediction belongs to the query alone.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (n, d), float32
+    constants : ndarray of shape (n,), float64
+    """
+
+    vectors: NDArray[np.float32]
+    constants: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, factors: Factors, users: NDArray[np.int32], context: Context | Sequence[Context] | None) -> Queries:
+        """Put users, -1 for one nobody knows, and contexts together: one for all, one for each, or none.
+
+        With u the vector of a user and p the sum of x_j v_j of a context, the constant is that of the user, that of the
+        context, ``sum x_j w_j + 1/2 (|p|^2 - sum x_j^2 |v_j|^2)``, and ``<u, p>``; see `QueryFeatures`.
+        """
+        query, unknown = factors.queries, users < 0
+        contexts = [{}] if context is None else [context] if isinstance(context, Mapping) else context
+        if len(contexts) not in (1, len(users)):
+            raise ConfigError(
+                f"context is one mapping for all or one for each of {len(users):,}, not {len(contexts):,}"
+            )
+        for name in {name for one in contexts for name in one} - set(query.known_fields):
+            raise ConfigError(f"the model knows no field {name!r}; it knows {', '.join(query.known_fields) or 'none'}")
+        place = np.zeros(len(users), np.int64) if len(contexts) == 1 else np.arange(len(users))
+        of_users, of_contexts = (_rows(side, contexts)[place] for side in (query.user_encoder, query.context_encoder))
+        x = sp.hstack([sp.diags(unknown.astype(np.float64)) @ of_users, of_contexts]).tocsr()
+        v, u = query.vectors.astype(np.float64), factors.user_vectors[users].astype(np.float64)
+        u[unknown] = query.mean_user
+        p = np.asarray(x @ v)
+        constants = query.bias + np.where(unknown, query.mean_user_bias, query.user_bias[users])
+        constants += x @ query.weights.astype(np.float64) + np.einsum("nd,nd->n", u * query.signs, p)
+        constants += 0.5 * (p**2 @ query.signs - x.multiply(x) @ (v**2 @ query.signs))
+        return cls((u + p).astype(np.float32), constants)
+
+    def take(self, some: slice) -> Queries:
+        """Return some of them."""
+        return Queries(self.vectors[some], self.constants[some])
+
+    def predict(self, factors: Factors, items: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Return the prediction for one item each, float32; -1 stands for an average one."""
+        vectors, bias = factors.item_vectors[items], factors.item_bias[items].astype(np.float64)
+        if (items < 0).any():
+            vectors[items < 0], bias[items < 0] = factors.item_vectors.mean(axis=0), factors.item_bias.mean()
+        y = self.constants + bias + np.einsum("nd,nd->n", self.vectors, vectors, dtype=np.float64)
+        return factors.queries.predictions(y).astype(np.float32)
+
+
+def _rows(encoder: Encoder, contexts: Sequence[Context]) -> sp.csr_matrix:
+    indptr, features, values = encoder.encode(contexts)
+    return sp.csr_matrix((values.astype(np.float64), features, indptr), shape=(len(contexts), encoder.n_features))
