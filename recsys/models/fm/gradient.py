@@ -202,9 +202,10 @@ class State:
             return
         left = momentum ** (step - self.touched)
         moved = (momentum * (1 - left) / (1 - momentum)).astype(np.float32)
-        for table, velocity in ((self.vectors.T, self.velocity.T), (self.weights, self.weight_velocity)):
-            table += moved * velocity
-            velocity *= left.astype(np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):  # an epoch that diverges is noticed as a whole
+            for table, velocity in ((self.vectors.T, self.velocity.T), (self.weights, self.weight_velocity)):
+                table += moved * velocity
+                velocity *= left.astype(np.float32)
         self.touched[:] = 0
 
 
