@@ -136,7 +136,7 @@ def test_weights_of_samples_act_like_repeats():
     rows = design(n=500)
     targets = planted(rows).predict(rows) + np.random.default_rng(4).standard_normal(500)
     times = np.random.default_rng(6).integers(0, 4, 500)
-    settings = {"optimizer": "sgd", "learning_rate": 0.003, "weight_regularization": 0.05, "iterations": 200}
+    settings = {"optimizer": "sgd", "learning_rate": 0.001, "weight_regularization": 0.05, "iterations": 600}
     weighted, repeated, even = (start(rows, factors=0) for _ in range(3))  # one minimum only
     train(rows, targets, weighted, sample_weight=times.astype(np.float32), **settings)
     again = np.repeat(np.arange(500), times)
