@@ -85,8 +85,10 @@ def fm_sgd(
         A velocity u moves ``u <- momentum u - (1 - momentum) learning_rate gradient`` in every step of any sample.
     step : int
         Number of the last step before these blocks; all blocks count as full.
-    velocity, weight_velocity, touched : float32 of the shapes of `vectors` and `weights` and int64 as `weights`, or None
-        Of v and w, and the number of the step up to which they have been moved; updated.
+    velocity, weight_velocity : float32 of the shapes of `vectors` and `weights`, or None
+        Of v and w; updated.
+    touched : int64 of the shape of `weights`, or None
+        Number of the step up to which w_j and v_j have been moved; updated.
     field_of : ndarray of shape (n_features,), int32, or None
     field_weights : ndarray of shape (n_fields, n_fields), float32, or None
         r, symmetric.
@@ -95,10 +97,10 @@ def fm_sgd(
         optimizer's state any array of this shape has them trained.
     """
     optimizer = _Optimizer(learning_rate, momentum, squares, velocity, weight_velocity, touched)
-    state = np.zeros(1) if bias_state is None else bias_state
+    state = np.zeros(1, np.float32) if bias_state is None else bias_state
     total = 0.0
     for number, place in _places(blocks, block_size, len(rows), step):
-        entries = np.concatenate([np.arange(indptr[row], indptr[row + 1]) for row in rows[place]] or [[]]).astype(int)
+        entries = np.array([e for row in rows[place] for e in range(indptr[row], indptr[row + 1])], int)
         j = features[entries]
         x = np.ones(len(j)) if values is None else values[entries].astype(np.float64)
         optimizer.arrive(j, number, weights, vectors)

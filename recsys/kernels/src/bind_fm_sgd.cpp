@@ -1,6 +1,7 @@
 // Bindings of the gradient steps of factorization machines. No numerics here.
 #include <nanobind/stl/string.h>
 
+#include <cmath>
 #include <string>
 
 #include "bindings.hpp"
@@ -107,6 +108,7 @@ double fm_sgd(In<int64_t, 1> indptr, In<int32_t, 1> features, Maybe<float, 1> va
     require(entries(targets, fm.n) && (!sample_weight || entries(*sample_weight, fm.n)),
             "targets and sample_weight must have one entry a sample");
     require(0 <= momentum && momentum < 1, "momentum must be at least 0 and below 1");
+    fm.memory = int64_t(std::log(1e-15) / std::log(double(momentum)));
     const FmMachine machine{bias,     weights,         vectors, bias_state, squares,
                             velocity, weight_velocity, touched, field_of,   field_weights, field_state};
     machine.put(fm);

@@ -119,14 +119,8 @@ struct Momentum {
     template <class S>
     RECSYS_FETCH static void fetch(const FmSgd &fm, int64_t j) {
         __builtin_prefetch(fm.touched + j, 1, 3);
+        __builtin_prefetch(fm.weight_velocity + j, 1, 3);
         fetch_row<S>(fm, fm.velocity, j);
-    }
-
-    static float power(float base, int64_t exponent) {
-        float result = 1;
-        for (; exponent > 0 && base > 0; exponent >>= 1, base *= base)
-            if (exponent & 1) result *= base;
-        return exponent > 0 ? 0 : result;
     }
 
     template <class S>
@@ -136,7 +130,7 @@ struct Momentum {
             const int64_t j = sample.features[e], missed = number - 1 - fm.touched[j];
             fm.touched[j] = number;
             if (missed <= 0) continue;
-            const float left = power(fm.momentum, missed);
+            const float left = missed > fm.memory ? 0 : __builtin_powf(fm.momentum, float(missed));
             const float moved = fm.momentum * (1 - left) / (1 - fm.momentum);  // momentum + ... + momentum^missed
             float *u = fm.velocity + j * S::width(fm), *v = fm.vectors + j * S::width(fm);
             for (int64_t k = 0; k < S::width(fm); k += S::step) {

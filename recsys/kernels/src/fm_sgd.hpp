@@ -31,6 +31,7 @@ struct FmSgd {
     float *velocity, *weight_velocity;  // momentum, INOUT (n_features, width) and (n_features)
     int64_t *touched;                   // momentum, INOUT (n_features): number of the feature's last step
     int64_t step;                       // momentum: number of the last step before these blocks, all counted as full
+    int64_t memory;                     // momentum: steps after which nothing is left of a velocity
     // Field weights; null without.
     const int32_t *field_of;            // IN (n_features)
     float *field_weights;               // INOUT (n_fields, n_fields): r, symmetric
