@@ -34,10 +34,11 @@ def simulated(loss, rng):
     Returns numbers in [0, 1] that are uniform if so: by name, the distribution function at what was drawn.
     """
     hyper, noise = HyperPrior(shape=8.0, rate=4.0, strength=4.0), 1.0
+    n = int(rng.choice([3, 30]))  # where the prior speaks, and where the data do
     users = FeatureMatrix.side_by_side([ids(5), attributes(rng, 5, 2, density=0.7)])
-    design = Design((users, ids(4)), rng.integers(0, 4, (30, 2), np.int32))
+    design = Design((users, ids(4)), rng.integers(0, 4, (n, 2), np.int32))
     parameters = Parameters.random(design, 2, 1.0, rng)
-    weight = (rng.random(30, np.float32) + 0.5) if rng.random() < 0.5 else None
+    weight = (rng.random(n, np.float32) + 0.5) if rng.random() < 0.5 else None
     root = 1 if weight is None else np.sqrt(weight)
     precision = rng.gamma(hyper.shape, 1 / hyper.rate, (3, 3))
     centre = rng.standard_normal((3, 3)) / np.sqrt(precision * hyper.strength)
@@ -46,17 +47,17 @@ def simulated(loss, rng):
     parameters.bias[:] = rng.standard_normal()
     if loss == "squared":
         noise = rng.gamma(hyper.shape, 1 / hyper.rate)
-    targets = parameters.predict(design) + (rng.standard_normal(30) / root / noise**0.5).astype(np.float32)
+    targets = parameters.predict(design) + (rng.standard_normal(n) / root / noise**0.5).astype(np.float32)
     if loss == "probit":
         targets = np.sign(targets)
-    sampled(design, targets, parameters, rng, iterations=12, loss=loss, weight=weight, hyper=hyper)
+    sampled(design, targets, parameters, rng, iterations=6, loss=loss, weight=weight, hyper=hyper)
     error = float(np.sum((root * (targets - parameters.predict(design))) ** 2))
     after = drawn(parameters, noise, hyper, rng)
     precision = np.hstack([after.weight_precision, after.vector_precision[:, :2]]).astype(float)
     centre = np.hstack([after.weight_mean, after.vector_mean[:, :2]])
     table = np.column_stack([parameters.weights, parameters.vectors[:, :2]])
     return {
-        "noise": gammainc(hyper.shape, hyper.rate * hyper.precision(30, np.array([error]), rng)),
+        "noise": gammainc(hyper.shape, hyper.rate * hyper.precision(n, np.array([error]), rng)),
         "precision": gammainc(hyper.shape, hyper.rate * precision).ravel(),
         "mean": ndtr(centre * np.sqrt(precision * hyper.strength)).ravel(),
         "bias": ndtr(parameters.bias),
@@ -69,12 +70,14 @@ def simulated(loss, rng):
 def test_sweeps_leave_the_joint_distribution_of_parameters_and_data_alone(loss):
     """Geweke 2004, Getting it right; Talts et al. 2018, Simulation-based calibration: a wrong variance shows here."""
     rng = np.random.default_rng(12)
-    rounds = [simulated(loss, rng) for _ in range(250)]
+    rounds = [simulated(loss, rng) for _ in range(500)]
     for name in rounds[0]:
         if loss == "squared" or name != "noise":
             uniform = np.concatenate([one[name] for one in rounds])
             counts = np.histogram(uniform, bins=20 if len(uniform) > 500 else 10, range=(0, 1))[0]
             assert chisquare(counts).pvalue > 1e-3, name
+            spread = np.square(uniform - 0.5) - 1 / 12  # a wrong variance shows here first
+            assert abs(spread.mean()) < 3.5 * (1 / 180 / len(uniform)) ** 0.5, name
 
 
 def planted(rng, users=60, items=40, n=5000, factors=4):
@@ -201,7 +204,7 @@ def hostile(name):
             np.zeros(2, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32), ("none",), np.array([0, 0])
         )
         design = Design((*design.blocks, empty), np.column_stack([design.parts, np.zeros(120, np.int32)]))
-    factors = {"no factors": 0, "more factors than samples": 200}.get(name, 5)
+    factors = {"no factors": 0, "more factors than samples": 130}.get(name, 5)
     return (
         design,
         targets,
@@ -228,20 +231,20 @@ def finite(parameters):
 def test_hostile_input_is_sampled_without_nan(name, loss):
     design, targets, weight, parameters, rng = hostile(name)
     targets = np.where(targets > 0, 1, -1).astype(np.float32) if loss == "probit" else targets
-    losses, posterior = sampled(design, targets, parameters, rng, iterations=20, loss=loss, weight=weight)
+    losses, posterior = sampled(design, targets, parameters, rng, iterations=9, loss=loss, weight=weight)
     assert np.isfinite(losses).all()
     assert finite(parameters)
     assert finite(posterior.mean())
 
 
-@pytest.mark.parametrize("regularization", [0.0, 1e-10, 1e10])
+@pytest.mark.parametrize("regularization", [0.0, 1e10])
 @pytest.mark.parametrize("loss", ["squared", "probit"])
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_input_is_fitted_without_nan(name, loss, regularization):
     design, targets, weight, parameters, _ = hostile(name)
     targets = np.where(targets > 0, 1, -1).astype(np.float32) if loss == "probit" else targets
     settings = {"regularization": regularization, "weight_regularization": regularization, "threads": 1}
-    losses = list(als_epochs(design, targets, weight, parameters, loss=loss, iterations=20, **settings))
+    losses = list(als_epochs(design, targets, weight, parameters, loss=loss, iterations=9, **settings))
     assert np.isfinite(losses).all()
     assert finite(parameters)
 
