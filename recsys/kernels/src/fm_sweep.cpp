@@ -104,60 +104,69 @@ void substitute(const double (&a)[fm_group * (fm_group + 1) / 2], const float *n
     }
 }
 
+// Adds what an entry of the feature, x in row r, says of its factors v: with h = x (o + c), c = sums - x v, the lower
+// triangle of sum w h h' to a, and sum w e h to b.
+void add_entry(const FmColumns &args, int64_t r, double x, const float *v, double *a, double *b) {
+    const float *sums = args.sums + r * fm_group;
+    const double *s = args.statistics + r * fm_statistics, *ez = s + fm_triangle;
+    double c[fm_group], o[fm_group];
+    for (int64_t i = 0; i < fm_group; ++i) {
+        c[i] = double(sums[i]) - x * v[i];
+        o[i] = s[(i + 1) * (i + 2) / 2];
+    }
+    for (int64_t i = 0; i < fm_group; a += ++i) {
+        const double *oo = s + (i + 1) * (i + 2) / 2 + 1;
+        for (int64_t k = 0; k <= i; ++k) a[k] += x * x * (oo[k] + o[i] * c[k] + (o[k] + s[0] * c[k]) * c[i]);
+        b[i] += x * (ez[i + 1] + c[i] * ez[0]);
+    }
+}
+
+// Row r follows a step of v: y of its samples moves by m . z with m = x (step . c, step).
+void move_entry(const FmColumns &args, int64_t r, double x, const float *v, const double *step) {
+    float *sums = args.sums + r * fm_group, *move = args.moves + r * fm_move;
+    const double *line = args.statistics + r * fm_statistics;
+    double *ez = args.statistics + r * fm_statistics + fm_triangle;
+    double m[fm_group + 1] = {}, start = 0;  // m . (where the sums were when the block began to move)
+    for (int64_t i = 0; i < fm_group; ++i) {
+        m[i + 1] = x * step[i];
+        m[0] += m[i + 1] * (double(sums[i]) - x * v[i]);
+        start += m[i + 1] * (double(sums[i]) - move[i]);
+    }
+    for (int64_t i = 0; i <= fm_group; line += ++i) {
+        for (int64_t k = 0; k < i; ++k) {
+            ez[i] -= line[k] * m[k];
+            ez[k] -= line[k] * m[i];
+        }
+        ez[i] -= line[i] * m[i];
+    }
+    for (int64_t i = 0; i < fm_group; ++i) {
+        sums[i] += static_cast<float>(m[i + 1]);
+        move[i] += static_cast<float>(m[i + 1]);
+    }
+    move[fm_group] += static_cast<float>(m[0] - start);
+}
+
 void solve_factors(const FmColumns &args, int64_t j) {
     float *v = args.factors + j * args.width + args.first;
-    const float *noise = args.noise ? args.noise + j * fm_group : nullptr;
-    double a[fm_group * (fm_group + 1) / 2] = {}, step[fm_group] = {};
-    for (int64_t at = args.indptr[j]; at < args.indptr[j + 1]; ++at) {
-        const double x = args.values ? args.values[at] : 1;
-        const float *sums = args.sums + args.rows[at] * fm_group;
-        const double *s = args.statistics + args.rows[at] * fm_statistics, *ez = s + 15;
-        double *line = a, c[fm_group], o[fm_group];
-        for (int64_t i = 0; i < fm_group; ++i) {
-            c[i] = double(sums[i]) - x * v[i];
-            o[i] = s[(i + 1) * (i + 2) / 2];
-        }
-        for (int64_t i = 0; i < fm_group; line += ++i) {  // h = x (o + c): sum w h h', sum w e h
-            const double *oo = s + (i + 1) * (i + 2) / 2 + 1;
-            for (int64_t k = 0; k <= i; ++k) line[k] += x * x * (oo[k] + o[i] * c[k] + (o[k] + s[0] * c[k]) * c[i]);
-            step[i] += x * (ez[i + 1] + c[i] * ez[0]);
-        }
-    }
     const float *precision = args.precision + args.field[j] * fm_group, *mean = args.mean + args.field[j] * fm_group;
+    double a[fm_group * (fm_group + 1) / 2] = {}, step[fm_group] = {};
+    for (int64_t at = args.indptr[j]; at < args.indptr[j + 1]; ++at)
+        add_entry(args, args.rows[at], args.values ? args.values[at] : 1, v, a, step);
     for (double &each : a) each *= args.noise_precision;
     for (int64_t i = 0; i < fm_group; ++i) {
         a[i * (i + 3) / 2] += precision[i];
         step[i] = args.noise_precision * step[i] + double(precision[i]) * (double(mean[i]) - v[i]);
     }
     factorise(a, step);
-    substitute(a, noise, step);
+    substitute(a, args.noise ? args.noise + j * fm_group : nullptr, step);
+    float after[fm_group];
     for (int64_t i = 0; i < fm_group; ++i) {
-        const float after = static_cast<float>(v[i] + step[i]);
-        step[i] = double(after) - v[i];
+        after[i] = static_cast<float>(v[i] + step[i]);
+        step[i] = double(after[i]) - v[i];  // what it is in the end, or sums would drift away from factors
     }
-    for (int64_t at = args.indptr[j]; at < args.indptr[j + 1]; ++at) {
-        const double x = args.values ? args.values[at] : 1;
-        float *sums = args.sums + args.rows[at] * fm_group, *move = args.moves + args.rows[at] * fm_move;
-        double *s = args.statistics + args.rows[at] * fm_statistics, *ez = s + 15;
-        double m[fm_group + 1] = {}, beyond = 0;  // y of the row's samples moves by m . z
-        for (int64_t i = 0; i < fm_group; ++i) {
-            m[i + 1] = x * step[i];
-            m[0] += m[i + 1] * (double(sums[i]) - x * v[i]);
-            beyond += m[i + 1] * (double(sums[i]) - move[i]);
-        }
-        const double *line = s;
-        for (int64_t i = 0; i <= fm_group; line += ++i)
-            for (int64_t k = 0; k <= i; ++k) {
-                ez[i] -= line[k] * m[k];
-                if (k < i) ez[k] -= line[k] * m[i];
-            }
-        for (int64_t i = 0; i < fm_group; ++i) {
-            sums[i] += static_cast<float>(m[i + 1]);
-            move[i] += static_cast<float>(m[i + 1]);
-        }
-        move[fm_group] += static_cast<float>(m[0] - beyond);
-    }
-    for (int64_t i = 0; i < fm_group; ++i) v[i] += static_cast<float>(step[i]);
+    for (int64_t at = args.indptr[j]; at < args.indptr[j + 1]; ++at)
+        move_entry(args, args.rows[at], args.values ? args.values[at] : 1, v, step);
+    std::memcpy(v, after, sizeof after);
 }
 
 void solve_weight(const FmColumns &args, int64_t j) {

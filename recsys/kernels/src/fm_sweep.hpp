@@ -5,10 +5,11 @@
 
 namespace recsys {
 
-constexpr int64_t fm_group = 4;       // factors of a feature that are solved together
-constexpr int64_t fm_statistics = 20; // of a row: 15 of sum w z z' (lower triangle, by rows), 5 of sum w e z, z = (1, o)
-constexpr int64_t fm_move = 8;        // of a row: how q moves, the constant part of the move of y, padding
-constexpr int64_t fm_buffer = fm_group + fm_statistics;  // of a row, in floats, while samples are read
+constexpr int64_t fm_group = 4;  // factors of a feature that are solved together
+// Numbers of a row: the lower triangle of sum w z z' by rows, then sum w e z, z = (1, o); how q moves, the part of the
+// move of y that is the same for all its samples, and padding; sums and statistics in floats, while samples are read.
+constexpr int64_t fm_triangle = 15, fm_statistics = fm_triangle + 1 + fm_group;
+constexpr int64_t fm_move = 8, fm_buffer = fm_group + fm_statistics;
 
 // Samples in order. First they follow the rows of a block that has moved: with m the move of sample n's row,
 //     y_n += m_4 + m_0..3 . q_n,  e_n -= the same,  q_n += m_0..3.

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from recsys.models.fm.blocks import repeating
 from recsys.models.fm.design import Design
+from recsys.models.fm.hyperparameters import Hyperparameters
 from recsys.models.fm.parameters import Parameters
 from recsys.models.fm.posterior import Posterior
 from recsys.models.fm.probit import Latent
-from recsys.models.fm.sweeps import Hyperparameters, Sweep
+from recsys.models.fm.sweeps import Sweep
 
 
 class HyperPrior(NamedTuple):

@@ -9,12 +9,16 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from recsys.data.features import FeatureMatrix
 from recsys.models.fm.blocks import Block
 from recsys.models.fm.design import Design
+from recsys.models.fm.hyperparameters import Hyperparameters
 from recsys.models.fm.parameters import Parameters
-from recsys.models.fm.sweeps import GROUP, Hyperparameters, Sweep, squared
+from recsys.models.fm.sweeps import GROUP, Sweep, squared
+
+_BLAS = ThreadpoolController().select(user_api="blas")
 
 
 class ImplicitSweep(Sweep):
@@ -147,6 +151,8 @@ def implicit_epochs(
     sweep = ImplicitSweep(design, confidence, parameters, unobserved_weight, threads)
     ridge = Hyperparameters.ridge(parameters, regularization, weight_regularization)
     for _ in range(iterations):
-        sweep.run(ridge)
+        with _BLAS.limit(limits=1):  # its sums would depend on the number of its threads
+            sweep.run(ridge)
+            loss = sweep.loss()
         penalty = regularization * squared(parameters.vectors) + weight_regularization * squared(parameters.weights)
-        yield sweep.per_weight(sweep.loss() + penalty)
+        yield sweep.per_weight(loss + penalty)

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from recsys.models.fm.blocks import repeating
 from recsys.models.fm.design import Design
+from recsys.models.fm.hyperparameters import Hyperparameters
 from recsys.models.fm.parameters import Parameters
 from recsys.models.fm.probit import Latent
-from recsys.models.fm.sweeps import Hyperparameters, Sweep, squared
+from recsys.models.fm.sweeps import Sweep, squared
 
 
 def als_epochs(

@@ -63,11 +63,10 @@ class Posterior:
             self.skipped -= 1
             return
         self._field_of, d = draw.field_of, draw.factors
+        if not self._table.size:
+            self._table = np.zeros((len(self._table), self.factors + max(self.factors, d)), np.float32)
         if self._filled + d > self._table.shape[1]:
             self._compress()
-            room = np.zeros((len(self._table), self._filled + max(2 * self.factors, d)), np.float32)
-            room[:, : self._filled] = self._table[:, : self._filled]
-            self._table = room
         self._table[:, self._filled : self._filled + d] = draw.vectors[:, :d]
         self._filled += d
         self._linear += np.append(draw.bias, draw.weights)

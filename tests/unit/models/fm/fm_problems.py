@@ -5,7 +5,9 @@ import scipy.sparse as sp
 
 from recsys.data.features import FeatureMatrix
 from recsys.models.fm.design import Design
+from recsys.models.fm.gibbs import gibbs_epochs
 from recsys.models.fm.parameters import Parameters
+from recsys.models.fm.posterior import Posterior
 
 
 def attributes(rng, n_rows, n_features, density=0.5, ones=False, name="attributes"):
@@ -46,3 +48,16 @@ def dense(design, bias, weights, vectors):
     q = x @ vectors
     y = bias + x @ weights + 0.5 * ((q**2).sum(1) - (x**2) @ (vectors**2).sum(1))
     return x, y, x[:, :, None] * (q[:, None, :] - x[:, :, None] * vectors)
+
+
+def sampled(
+    design, targets, parameters, rng, *, iterations, loss="squared", weight=None, burn_in=0, factors=64, **more
+):
+    posterior = Posterior(design, burn_in, factors)
+    losses = list(
+        gibbs_epochs(
+            design, targets, weight, parameters, loss=loss, iterations=iterations, posterior=posterior, threads=1,
+            rng=rng, **more,
+        )
+    )  # fmt: skip
+    return losses, posterior

@@ -6,9 +6,10 @@ from fm_problems import attributes, copied, ids
 
 from recsys.data.features import FeatureMatrix
 from recsys.models.fm.design import Design
+from recsys.models.fm.hyperparameters import Hyperparameters
 from recsys.models.fm.implicit import implicit_epochs
 from recsys.models.fm.parameters import Parameters
-from recsys.models.fm.sweeps import Hyperparameters, Sweep
+from recsys.models.fm.sweeps import Sweep
 
 UNOBSERVED, REGULARIZATION, WEIGHT_REGULARIZATION = 0.3, 0.4, 0.2
 

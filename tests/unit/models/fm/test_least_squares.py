@@ -8,9 +8,10 @@ from scipy.special import log_ndtr
 from recsys.data.features import FeatureMatrix
 from recsys.errors import ConfigError
 from recsys.models.fm.design import Design
+from recsys.models.fm.hyperparameters import Hyperparameters
 from recsys.models.fm.least_squares import als_epochs
 from recsys.models.fm.parameters import Parameters
-from recsys.models.fm.sweeps import Hyperparameters, Sweep
+from recsys.models.fm.sweeps import Sweep
 
 SETTINGS = {"loss": "squared", "regularization": 0.5, "weight_regularization": 0.2, "iterations": 5, "threads": 1}
 
