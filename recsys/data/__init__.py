@@ -3,6 +3,7 @@
 from recsys.data.cleaning import Cleaned, clean
 from recsys.data.dataset import Dataset, Split
 from recsys.data.events_table import EVENT_SCHEMA, to_interactions
+from recsys.data.features import Encoders, FeatureMatrix, Features
 from recsys.data.interactions import Interactions, interactions_from_tuples
 from recsys.data.sources import DataWarning, read_interactions
 from recsys.data.splits import given_split, leave_last, split_by_time
@@ -12,6 +13,9 @@ __all__ = [
     "Cleaned",
     "DataWarning",
     "Dataset",
+    "Encoders",
+    "FeatureMatrix",
+    "Features",
     "Interactions",
     "Split",
     "clean",

@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from recsys.encoding import Encoder, Record
 from recsys.errors import DataError
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -109,6 +110,12 @@ class FeatureMatrix:
         entries = np.arange(indptr[-1]) + np.repeat(self.indptr[:-1][rows] - indptr[:-1], lengths)
         return FeatureMatrix(indptr, self.features[entries], self.values[entries], self.fields, self.offsets)
 
+    def append(self, below: FeatureMatrix) -> FeatureMatrix:
+        """Return the rows of both, the other's after these; it has the same fields."""
+        indptr = np.append(self.indptr, below.indptr[1:] + self.indptr[-1])
+        features, values = np.append(self.features, below.features), np.append(self.values, below.values)
+        return FeatureMatrix(indptr, features, values, self.fields, self.offsets)
+
     def field(self, number: int) -> FeatureMatrix:
         """Return one field of all rows, its features numbered from 0."""
         first, end = self.offsets[number : number + 2]
@@ -146,3 +153,36 @@ class FeatureMatrix:
         if not (np.array_equal(again.indptr, self.indptr) and np.array_equal(again.features, self.features)):
             return self, np.arange(len(self), dtype=np.int32)  # two different rows with one hash: once in 2^64
         return rows, number.astype(np.int32)
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Encoded records, and the encoder that encodes more of them alike.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    matrix : FeatureMatrix
+        A row for each record, in the fields of the encoder.
+    """
+
+    encoder: Encoder
+    matrix: FeatureMatrix
+
+    @classmethod
+    def of(cls, encoder: Encoder, records: Sequence[Record]) -> Features:
+        """Encode records; `DataError` naming a field with a value of a wrong type."""
+        return cls(encoder, FeatureMatrix(*encoder.encode(records), encoder.names, encoder.offsets))
+
+    def append(self, records: Sequence[Record]) -> Features:
+        """Return the features with rows of more records; what the encoder does not know gives none."""
+        return Features(self.encoder, self.matrix.append(Features.of(self.encoder, records).matrix))
+
+
+@dataclass(frozen=True, eq=False)
+class Encoders:
+    """Encoders of the sides of a dataset, None where nothing is encoded."""
+
+    user: Encoder | None = None
+    item: Encoder | None = None
+    context: Encoder | None = None

@@ -164,6 +164,11 @@ class Encoder:
         return cls(tuple(fields))
 
 
+def field_names(specs: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the fields that specs ask for; `ConfigError` for one that cannot be read."""
+    return tuple(_parsed(spec)[0] for spec in specs)
+
+
 def _parsed(spec: str) -> tuple[str, str | None, int | None]:
     """Name, kind and setting of a spec."""
     match = _SPEC.fullmatch(spec)
