@@ -69,6 +69,7 @@ Files = Annotated[
     typer.Argument(help="Event files: CSV, TSV (.gz too), Parquet, lists, MovieLens.", readable=False),
 ]
 Items = Annotated[Path | None, typer.Option("--items", help="Item table: id, title, genres, ...", readable=False)]
+Users = Annotated[Path | None, typer.Option("--users", help="User table: id, age, country, ...", readable=False)]
 Format = Annotated[str | None, typer.Option("--format", help="csv, parquet, lists or movielens.")]
 OnError = Annotated[str | None, typer.Option("--on-error", help="raise (default), or skip and count broken lines.")]
 Delimiter = Annotated[str | None, typer.Option("--delimiter", help="Of CSV input, where it is not recognised.")]
@@ -81,6 +82,10 @@ WeightColumn = Annotated[
 ]
 TimeColumn = Annotated[str | None, typer.Option("--timestamp-column", help="The same for times; '' leaves it unread.")]
 EventColumn = Annotated[str | None, typer.Option("--event-column", help="The same for the type of event.")]
+ContextColumn = Annotated[
+    list[str] | None,
+    typer.Option("--context-column", metavar="<str>", help="Column kept as context of the events; repeatable."),
+]
 Model = Annotated[str | None, typer.Option("--model", help="als, bpr, popularity or item_knn.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="A model setting, such as factors=64; repeatable.")]
 Clean = Annotated[
@@ -94,10 +99,12 @@ Ks = Annotated[list[int] | None, typer.Option("--k", help="List length to judge 
 
 @app.command()
 def ingest(
-    files: Files = None, items: Items = None, config: Config = None, namespace: Namespace = None, as_json: Json = False,
+    files: Files = None, items: Items = None, users: Users = None, config: Config = None, namespace: Namespace = None,
+    as_json: Json = False,
     format: Format = None, on_error: OnError = None, delimiter: Delimiter = None, header: Header = None,
     timestamp_unit: Unit = None, user_column: UserColumn = None, item_column: ItemColumn = None,
     weight_column: WeightColumn = None, timestamp_column: TimeColumn = None, event_column: EventColumn = None,
+    context_column: ContextColumn = None,
 ) -> None:  # fmt: skip
     """Take events in from files and from the API; each file once, whole or not at all.
 
@@ -105,7 +112,7 @@ def ingest(
     """
     from batch_jobs.ingest import ingest as job
 
-    flags = _reading(files, items, format, on_error, delimiter, header, timestamp_unit, {
+    flags = _reading(files, items, users, format, on_error, delimiter, header, timestamp_unit, context_column, {
         "user": user_column, "item": item_column, "weight": weight_column, "timestamp": timestamp_column,
         "event": event_column,
     })  # fmt: skip
@@ -134,6 +141,7 @@ def evaluate(
     format: Format = None, on_error: OnError = None, delimiter: Delimiter = None, header: Header = None,
     timestamp_unit: Unit = None, user_column: UserColumn = None, item_column: ItemColumn = None,
     weight_column: WeightColumn = None, timestamp_column: TimeColumn = None, event_column: EventColumn = None,
+    context_column: ContextColumn = None,
 ) -> None:  # fmt: skip
     """Judge a model on held-out events beside popularity, item-kNN and the model in service; nothing is stored.
 
@@ -141,7 +149,7 @@ def evaluate(
     """
     from batch_jobs.evaluate import evaluate_job as job
 
-    flags = _reading(None, None, format, on_error, delimiter, header, timestamp_unit, {
+    flags = _reading(None, None, None, format, on_error, delimiter, header, timestamp_unit, context_column, {
         "user": user_column, "item": item_column, "weight": weight_column, "timestamp": timestamp_column,
         "event": event_column,
     })  # fmt: skip
@@ -172,17 +180,19 @@ def rollback(namespace: Namespace = None, as_json: Json = False) -> None:
 
 @app.command()
 def nightly(
-    files: Files = None, items: Items = None, config: Config = None, namespace: Namespace = None, as_json: Json = False,
+    files: Files = None, items: Items = None, users: Users = None, config: Config = None, namespace: Namespace = None,
+    as_json: Json = False,
     format: Format = None, on_error: OnError = None, delimiter: Delimiter = None, header: Header = None,
     timestamp_unit: Unit = None, user_column: UserColumn = None, item_column: ItemColumn = None,
     weight_column: WeightColumn = None, timestamp_column: TimeColumn = None, event_column: EventColumn = None,
+    context_column: ContextColumn = None,
     model: Model = None, set_: Set = None, clean: Clean = None, split: Split = None, test_fraction: Fraction = None,
     test: Test = None, k: Ks = None,
 ) -> None:  # fmt: skip
     """Ingest, train, evaluate, gate and publish in one go."""
     from batch_jobs.nightly import nightly as job
 
-    flags = _reading(files, items, format, on_error, delimiter, header, timestamp_unit, {
+    flags = _reading(files, items, users, format, on_error, delimiter, header, timestamp_unit, context_column, {
         "user": user_column, "item": item_column, "weight": weight_column, "timestamp": timestamp_column,
         "event": event_column,
     })  # fmt: skip
@@ -276,8 +286,9 @@ def _run(title: str | None, as_json: bool, job: Callable[..., dict[str, Any]]) -
 
 
 def _reading(
-    files: list[Path] | None, items: Path | None, format: str | None, on_error: str | None, delimiter: str | None,
-    header: bool | None, timestamp_unit: str | None, columns: dict[str, str | None],
+    files: list[Path] | None, items: Path | None, users: Path | None, format: str | None, on_error: str | None,
+    delimiter: str | None, header: bool | None, timestamp_unit: str | None, context: list[str] | None,
+    columns: dict[str, str | None],
 ) -> dict[str, Any]:  # fmt: skip
     named = {
         ours: int(theirs) if header is not True and theirs.isdigit() else theirs
@@ -287,12 +298,14 @@ def _reading(
     return {
         "files": tuple(map(str, files or ())),
         "items": None if items is None else str(items),
+        "users": None if users is None else str(users),
         "format": format,
         "on_error": on_error,
         "delimiter": delimiter,
         "header": header,
         "timestamp_unit": timestamp_unit,
         "columns": named,
+        "context": tuple(context or ()),
     }
 
 

@@ -28,18 +28,20 @@ Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 
 
 class IngestConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What to take in: `files` of events, an `items` table, and how to read them (see `recsys.data.sources`).
+    """What to take in: `files` of events, tables of `items` and `users`, and how to read them (`recsys.data.sources`).
 
-    A column that is '' is left unread: TOML and flags have no None.
+    A column that is '' is left unread: TOML and flags have no None. Columns named in `context` are kept as context.
     """
 
     files: tuple[str, ...] = ()
     items: str | None = None
+    users: str | None = None
     format: str | None = None
     columns: dict[str, str | int | None] | None = None
     header: bool | None = None
     delimiter: str | None = None
     timestamp_unit: str = "s"
+    context: tuple[str, ...] = ()
     on_error: Literal["raise", "skip"] = "raise"
 
     def spec(self) -> ReadSpec:
@@ -47,7 +49,7 @@ class IngestConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         from recsys.data.sources import ReadSpec
 
         columns = None if self.columns is None else {ours: None if c == "" else c for ours, c in self.columns.items()}
-        return ReadSpec(self.format, columns, self.header, self.delimiter, self.timestamp_unit)
+        return ReadSpec(self.format, columns, self.header, self.delimiter, self.timestamp_unit, self.context)
 
 
 class FeaturesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

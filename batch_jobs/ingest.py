@@ -12,23 +12,25 @@ from batch_jobs.config import IngestConfig
 from batch_jobs.console import Screen, Step
 from batch_jobs.stores import Stores
 from recsys.data.events_table import EVENT_SCHEMA
-from recsys.data.sources import Rejected, read_events, read_items
+from recsys.data.sources import Rejected, read_events, read_table
 from recsys.data.sources.movielens import find_ratings
 from recsys.errors import StorageError
+from recsys.events import context_text
 from recsys.serving.online import StoredEvent
 
 _ONLINE_BATCH = 100_000
 
 
 def ingest(stores: Stores, namespace: str, config: IngestConfig, screen: Screen) -> dict[str, object]:
-    """Add the configured files, the item table and all new online events to the stores; return what was added.
+    """Add the configured files and tables and all new online events to the stores; return what was added.
 
     Each file is taken in whole or not at all, and once: the same content again adds nothing. So when one file is
-    refused, those before it stay, and the run can be repeated as it was. The item table is read before all of them.
+    refused, those before it stay, and the run can be repeated as it was. The tables are read before all of them.
     """
     rejected = Rejected(config.on_error)
     spec = config.spec()
-    items = {} if config.items is None else read_items(config.items, rejected)
+    items = {} if config.items is None else read_table(config.items, rejected)
+    users = {} if config.users is None else read_table(config.users, rejected, of="user")
     columns = tell_columns(config, screen)
     added, known = 0, 0
     for name in config.files:
@@ -39,6 +41,8 @@ def ingest(stores: Stores, namespace: str, config: IngestConfig, screen: Screen)
         added, known = added + (new or 0), known + (new is None)
     if items:
         stores.online.put_items(namespace, items)
+    if users:
+        stores.online.put_user_profiles(namespace, users)
     online = drain_online(stores, namespace)
     if rejected.rows:
         screen.note(rejected.summary())
@@ -48,6 +52,7 @@ def ingest(stores: Stores, namespace: str, config: IngestConfig, screen: Screen)
         "files_known_already": known,
         "events_from_api": online,
         "items_described": len(items),
+        "users_described": len(users),
         "rows_rejected": rejected.rows,
         "rejections": rejected.messages,
         **columns,
@@ -91,6 +96,7 @@ def _table(stored: list[StoredEvent]) -> pa.Table:
         [one.value for one in events],
         [round(one.timestamp_s * 1e6) for one in events],
         [one.event_id for one in events],
+        [one.context and context_text(one.context) for one in events],
     ]
     return pa.table(
         [pa.array(column, field.type) for column, field in zip(columns, EVENT_SCHEMA, strict=True)], EVENT_SCHEMA

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 
 from recsys.data.interactions import Interactions
 from recsys.errors import DataError
+from recsys.events import context_text
 from recsys.ids import IdMap
 
 EVENT_SCHEMA = pa.schema(
@@ -21,6 +24,7 @@ EVENT_SCHEMA = pa.schema(
         pa.field("value", pa.float32(), nullable=False),
         pa.field("ts", pa.timestamp("us", "UTC")),
         pa.field("event_id", pa.string()),
+        pa.field("context", pa.string()),
     ]
 )
 
@@ -30,13 +34,14 @@ _MICROSECONDS_PER_SECOND = 1_000_000
 def to_interactions(table: pa.Table) -> Interactions:
     """Turn a table of `EVENT_SCHEMA` into interactions; `event` and `event_id` are left behind.
 
-    Ids are numbered in order of first appearance; times are cut to whole seconds.
+    Ids are numbered in order of first appearance; times are cut to whole seconds. The column `context`, JSON objects
+    or null, may be missing altogether.
 
     Raises
     ------
     DataError
         If the table has not the columns of `EVENT_SCHEMA`, an id or value is null, an id or a value breaks the
-        rules of `Interactions`, or some events have a time and others have none.
+        rules of `Interactions` or of `context_text`, or some events have a time and others have none.
 
     Examples
     --------
@@ -44,6 +49,8 @@ def to_interactions(table: pa.Table) -> Interactions:
     >>> to_interactions(events).shape
     (0, 0)
     """
+    if "context" not in table.column_names:
+        table = table.append_column("context", pa.nulls(len(table), pa.string()))
     for field in EVENT_SCHEMA:
         if field.name not in table.column_names or table.schema.field(field.name).type != field.type:
             raise DataError(f"the table has no column '{field.name}' of type {field.type}")
@@ -51,7 +58,8 @@ def to_interactions(table: pa.Table) -> Interactions:
             raise DataError(f"{table[field.name].null_count:,} events have none", field=field.name)
     users, user = _numbered(table["user_id"])
     items, item = _numbered(table["item_id"])
-    return Interactions(users, items, user, item, _flat(table["value"], np.float32), _seconds(table["ts"]))
+    events = Interactions(users, items, user, item, _flat(table["value"], np.float32), _seconds(table["ts"]))
+    return events if table["context"].null_count == len(table) else _with_contexts(events, table["context"])
 
 
 def _numbered(column: pa.ChunkedArray) -> tuple[IdMap, NDArray[np.int32]]:
@@ -61,6 +69,22 @@ def _numbered(column: pa.ChunkedArray) -> tuple[IdMap, NDArray[np.int32]]:
         return IdMap.from_ids([]), np.empty(0, np.int32)
     rows = [chunk.indices.to_numpy(zero_copy_only=False) for chunk in encoded.chunks]
     return IdMap.from_ids(encoded.chunk(0).dictionary.to_pylist()), np.concatenate(rows).astype(np.int32, copy=False)
+
+
+def _with_contexts(events: Interactions, column: pa.ChunkedArray) -> Interactions:
+    encoded = column.dictionary_encode()
+    texts = [_canonical(text) for text in encoded.chunk(0).dictionary.to_pylist()]
+    numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    rows = [chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False) for chunk in encoded.chunks]
+    known = np.array([*(numbers[text] for text in texts), -1], np.int32)
+    return replace(events, context=known[np.concatenate(rows)], contexts=tuple(numbers))
+
+
+def _canonical(text: str) -> str:
+    try:
+        return context_text(json.loads(text))
+    except ValueError:
+        raise DataError(f"{text[:40]!r} is not JSON", field="context") from None
 
 
 def _seconds(column: pa.ChunkedArray) -> NDArray[np.int64] | None:

@@ -130,6 +130,49 @@ def test_item_metadata_is_replaced_whole_and_unknown_items_are_left_out(store):
     assert store.item_metadata("other", ["i1"]) == {}
 
 
+def test_all_items_and_all_profiles_are_those_of_one_namespace_in_order(store):
+    for put, read in (
+        (store.put_items, store.all_items),
+        (store.put_user_profiles, store.all_user_profiles),
+    ):
+        put("shop", {"é": {"n": 1, "tags": ["x"]}, "a": {"n": None}})
+        put("shop", {"b": {}, "a": {"n": True}})
+        put("other", {"c": {"n": 3}})
+        assert list(read("shop").items()) == [("a", {"n": True}), ("b", {}), ("é", {"n": 1, "tags": ["x"]})]
+        assert read("other") == {"c": {"n": 3}}
+        assert read("nowhere") == {}
+
+
+def test_items_and_profiles_are_kept_apart(store):
+    store.put_items("shop", {"x": {"title": "X"}})
+    store.put_user_profiles("shop", {"x": {"age": 3}})
+    assert store.all_items("shop") == store.item_metadata("shop", ["x"]) == {"x": {"title": "X"}}
+    assert store.all_user_profiles("shop") == {"x": {"age": 3}}
+
+
+def test_events_come_back_with_their_context(store):
+    context = {"device": "phone", "hour": 9, "share": 0.5, "member": True, "tags": ["a", "b"]}
+    sent = [event(1, context=context), event(2), event(3, context={"device": "é"})]
+    store.append_events("shop", sent)
+    assert store.recent_events("shop", "u", after=0, limit=9) == sent
+    assert [one.event for one in store.events_after("shop", 0, limit=9)] == sent
+
+
+def test_a_file_of_an_earlier_release_learns_about_context(tmp_path):
+    path = tmp_path / "online.db"
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(
+            "CREATE TABLE events (position INTEGER PRIMARY KEY AUTOINCREMENT, namespace TEXT NOT NULL, event_id TEXT "
+            "NOT NULL, user TEXT NOT NULL, item TEXT NOT NULL, event TEXT NOT NULL, value REAL NOT NULL, timestamp_s "
+            "REAL NOT NULL, UNIQUE (namespace, event_id))"
+        )
+        db.execute("INSERT INTO events VALUES (1, 'shop', 'e1', 'u', 'i1', 'interaction', 1, 1000000001)")
+    for _ in range(2):  # and opening it once more changes nothing
+        with closing(SQLiteOnlineStore(path)) as store:
+            store.append_events("shop", [event(2, context={"device": "tv"})])
+            assert store.recent_events("shop", "u", after=0, limit=9) == [event(1), event(2, context={"device": "tv"})]
+
+
 def test_check_passes_on_a_fresh_store(store):
     store.check()
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys.data.events_table import EVENT_SCHEMA
+from recsys.data.sources.contexts import PREFIX, context_column, parse_context, parse_context_value
 from recsys.data.sources.rejected import Rejected
 from recsys.data.sources.values import (
     BadValue,
@@ -35,7 +36,8 @@ class Chunk:
     Parameters
     ----------
     columns : mapping of str to columns
-        Our field names to equally long columns: text as sequences of str or arrow strings, or arrow numbers.
+        Our field names to equally long columns: text as sequences of str or arrow strings, or arrow numbers. A column
+        kept as context is called ``context.`` and its name.
     lines : sequence of int
         The line each row begins on.
     broken : mapping of int to str, optional
@@ -96,13 +98,15 @@ class Conversion:
             "event": id_column,
             "event_id": _optional_id_column,
         }
-        return event_table(
-            {
-                name: converters[name](column if isinstance(column, pa.Array) else pa.array(column, pa.string()))
-                for name, column in chunk.columns.items()
-            },
-            len(chunk.lines),
-        )
+        columns = {
+            name: column if isinstance(column, pa.Array) else pa.array(column, pa.string())
+            for name, column in chunk.columns.items()
+        }
+        told = {name.removeprefix(PREFIX): column for name, column in columns.items() if name.startswith(PREFIX)}
+        converted = {name: convert(columns[name]) for name, convert in converters.items() if name in columns}
+        if told:
+            converted["context"] = context_column(told, len(chunk.lines))
+        return event_table(converted, len(chunk.lines))
 
     def _row_by_row(self, chunk: Chunk, rejected: Rejected) -> pa.Table:
         parsers: dict[str, Callable[[object], object]] = {
@@ -114,7 +118,7 @@ class Conversion:
             "event_id": parse_optional_id,
         }
         names = list(chunk.columns)
-        rules = [parsers[name] for name in names]
+        rules = [parsers.get(name, parse_context_value) for name in names]
         kept: list[list[object]] = []
         for row, values in enumerate(zip(*map(python_values, chunk.columns.values()), strict=True)):
             if row in chunk.broken:
@@ -125,15 +129,18 @@ class Conversion:
             try:
                 for position, value in enumerate(values):
                     good.append(rules[position](value))
+                position = len(names)
+                told = zip(names, good, strict=True)
+                good.append(parse_context({n.removeprefix(PREFIX): v for n, v in told if n.startswith(PREFIX)}))
             except BadValue as bad:
-                name = self.names.get(names[position], names[position])
+                name = self.names.get(names[position], names[position]) if position < len(names) else "context"
                 rejected.add(self.path, chunk.lines[row], name, bad.reason, remedy=bad.remedy)
                 continue
             kept.append(good)
+        names.append("context")
         columns = zip(*kept, strict=True) if kept else [()] * len(names)
-        return event_table(
-            {name: pa.array(column, _TYPES[name]) for name, column in zip(names, columns, strict=True)}, len(kept)
-        )
+        typed = [(name, column) for name, column in zip(names, columns, strict=True) if name in _TYPES]
+        return event_table({name: pa.array(column, _TYPES[name]) for name, column in typed}, len(kept))
 
 
 # What columns are before `event_table` fits them into the schema.
@@ -144,6 +151,7 @@ _TYPES: dict[str, pa.DataType] = {
     "timestamp": pa.int64(),
     "event": pa.string(),
     "event_id": pa.string(),
+    "context": pa.string(),
 }
 
 
@@ -158,6 +166,7 @@ def event_table(columns: Mapping[str, pa.Array], rows: int) -> pa.Table:
             columns["weight"].cast(pa.float32()) if "weight" in columns else _ones(rows),
             times.cast(EVENT_SCHEMA.field("ts").type),
             columns.get("event_id", pa.nulls(rows, pa.string())),
+            columns.get("context", pa.nulls(rows, pa.string())),
         ],
         schema=EVENT_SCHEMA,
     )

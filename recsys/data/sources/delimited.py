@@ -110,7 +110,7 @@ def _by_arrow(data: bytes, delimiter: str, layout: Layout) -> dict[str, pa.Array
     if multibyte:
         data, delimiter = data.replace(delimiter.encode(), _STAND_IN.encode()), _STAND_IN
     names = [str(position) for position in range(layout.width)]
-    wanted = [str(position) for position in layout.positions.values()]
+    wanted = list(dict.fromkeys(str(position) for position in layout.positions.values()))
     try:
         table = pa.csv.read_csv(
             pa.BufferReader(data),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
@@ -33,6 +33,7 @@ def read_interactions(
     header: bool | None = None,
     delimiter: str | None = None,
     timestamp_unit: str = "s",
+    context: Sequence[str] = (),
     on_error: str = "raise",
 ) -> Interactions:
     r"""Read a file of events into memory.
@@ -41,7 +42,7 @@ def read_interactions(
     ----------
     path : path-like
         csv or tsv (plain or gzip), Parquet, lists of ``user item item ...``, or a MovieLens directory.
-    format, columns, header, delimiter, timestamp_unit
+    format, columns, header, delimiter, timestamp_unit, context
         See `ReadSpec`; what is not given is found out from the file.
     on_error : {"raise", "skip"}
         Stop at the first bad row, or leave bad rows out and warn once with their number and the first reasons.
@@ -70,7 +71,7 @@ def read_interactions(
     >>> plays.users.ids(), plays.weight.tolist()
     (['anna', 'bo'], [3.0, 1.0])
     """
-    spec = ReadSpec(format, columns, header, delimiter, timestamp_unit)
+    spec = ReadSpec(format, columns, header, delimiter, timestamp_unit, context)
     rejected = Rejected(on_error)
     table = pa.concat_tables([EVENT_SCHEMA.empty_table(), *read_events(path, spec, rejected)])
     if rejected.rows and not len(table):
@@ -147,6 +148,7 @@ def _open(
     path: StrPath, kind: str, spec: ReadSpec, rejected: Rejected, progress: Progress | None
 ) -> tuple[Layout, str, Iterator[Chunk]]:
     if kind == "lists":
+        replace(spec, format=kind)  # refuses what such a file cannot have
         return Layout({}, {}, 0, has_header=False), "s", list_chunks(path, rejected, progress)
     if kind == "parquet":
         return open_parquet(path, spec, progress)

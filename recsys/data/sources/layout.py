@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from recsys.data.sources.contexts import PREFIX
 from recsys.data.sources.spec import FIELDS, ReadSpec
 from recsys.data.sources.values import is_number
 from recsys.errors import DataError
@@ -81,6 +82,7 @@ def resolve_layout(first_row: Sequence[str], spec: ReadSpec, path: str | os.Path
     for field in ("user", "item"):
         if field not in positions:
             raise _unnamed(cells, path, f"found no {field} column")
+    positions |= _context(cells, spec, path) if has_header else {}
     for field, position in positions.items():
         if position >= len(cells):
             raise DataError(f"there is no column {position}, the first row has {len(cells)}", path=path, field=field)
@@ -92,7 +94,7 @@ def resolve_layout(first_row: Sequence[str], spec: ReadSpec, path: str | os.Path
 def _is_header(cells: Sequence[str], spec: ReadSpec, path: str | os.PathLike[str]) -> bool:
     given = (spec.columns or {}).values()
     known = {recognise(cell) for cell in cells} - {None}
-    if any(isinstance(place, str) for place in given) or {"user", "item"} <= known:
+    if spec.context or any(isinstance(place, str) for place in given) or {"user", "item"} <= known:
         return True
     if known and any(isinstance(place, int) for place in given):
         return True
@@ -109,7 +111,7 @@ def _is_header(cells: Sequence[str], spec: ReadSpec, path: str | os.PathLike[str
 
 def _by_name(cells: Sequence[str], spec: ReadSpec, path: str | os.PathLike[str]) -> dict[str, int]:
     given = spec.columns or {}
-    taken = {place for place in given.values() if place is not None}
+    taken = {place for place in (*given.values(), *spec.context) if place is not None}
     positions: dict[str, int] = {}
     for field in FIELDS:
         place = given.get(field)
@@ -128,6 +130,16 @@ def _by_name(cells: Sequence[str], spec: ReadSpec, path: str | os.PathLike[str])
             if found or len(weak) == 1:
                 positions[field] = _only(found or weak, cells, field, path)
     return positions
+
+
+def _context(cells: Sequence[str], spec: ReadSpec, path: str | os.PathLike[str]) -> dict[str, int]:
+    for name in spec.context:
+        if cells.count(name.strip()) != 1:
+            there = "is no" if name.strip() not in cells else "is more than one"
+            raise DataError(
+                f"there {there} column {name!r} to keep as context; the columns are {_listed(cells)}", path=path
+            )
+    return {PREFIX + name.strip(): cells.index(name.strip()) for name in spec.context}
 
 
 def _only(found: Sequence[int], cells: Sequence[str], field: str, path: str | os.PathLike[str]) -> int:

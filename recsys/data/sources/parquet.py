@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recsys.data.sources.chunk import Chunk
+from recsys.data.sources.contexts import PREFIX
 from recsys.data.sources.layout import Layout, resolve_layout
 from recsys.data.sources.lines import Progress, StrPath, first_bytes, readable
 from recsys.data.sources.spec import ReadSpec
@@ -21,6 +22,7 @@ _BATCH_ROWS = 1 << 16
 _WRITE = {
     "weight": "Write numbers",
     "timestamp": "Write a timestamp, a number or ISO 8601 text",
+    "context": "Write text, numbers or booleans",
 }
 
 
@@ -41,10 +43,10 @@ def open_parquet(
         kind = schema.field(position).type
         if not _suits(field, kind):
             raise DataError(
-                f"the type {kind} cannot be the {field}",
+                f"the type {kind} cannot be the {field.partition('.')[0]}",
                 path=path,
                 field=layout.names[field],
-                remedy=_WRITE.get(field, "Write text or whole numbers"),
+                remedy=_WRITE.get(field.partition(".")[0], "Write text or whole numbers"),
             )
         if field == "timestamp":
             unit = _unit(kind, unit)
@@ -88,7 +90,7 @@ def _chunks(path: StrPath, layout: Layout, progress: Progress | None) -> Iterato
     size, done = Path(path).stat().st_size, 0
     with undamaged(path), pq.ParquetFile(path) as file:
         names = [file.schema_arrow.names[position] for position in layout.positions.values()]
-        for batch in file.iter_batches(_BATCH_ROWS, columns=names):
+        for batch in file.iter_batches(_BATCH_ROWS, columns=list(dict.fromkeys(names))):
             columns = {
                 field: _plain(batch.column(name), field) for field, name in zip(layout.positions, names, strict=True)
             }
@@ -110,6 +112,10 @@ def _suits(field: str, kind: pa.DataType) -> bool:
     is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     if pa.types.is_null(kind):
         return True
+    if field.startswith(PREFIX):
+        return is_text(kind) or bool(
+            pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind)
+        )
     if field == "weight":
         return bool(is_number)
     if field == "timestamp":
@@ -128,6 +134,8 @@ def _plain(column: pa.Array, field: str) -> pa.Array:
     """Text as strings, numbers as int64 or float64, times as int64 in the unit of `_unit`."""
     column = plain_text(column)
     kind = column.type
+    if field.startswith(PREFIX) and not pa.types.is_null(kind):
+        return column
     if pa.types.is_date(kind):
         return column.cast(pa.timestamp("ms")).cast(pa.int64())
     if pa.types.is_timestamp(kind):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from recsys.errors import ConfigError
@@ -30,6 +30,8 @@ class ReadSpec:
         Of a csv file; with more than one character (``::``) nothing is quoted. ``\t`` may be spelled out.
     timestamp_unit : {"s", "ms", "us"}
         Of numeric timestamps. ISO 8601 text needs none; without an offset it is UTC.
+    context : sequence of str
+        Columns, by the names of the header, that are kept as the context of the events: device, shop, ...
 
     Raises
     ------
@@ -42,6 +44,7 @@ class ReadSpec:
     header: bool | None = None
     delimiter: str | None = None
     timestamp_unit: str = "s"
+    context: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         """Validate once; readers rely on it."""
@@ -50,6 +53,7 @@ class ReadSpec:
         if self.timestamp_unit not in TIMESTAMP_UNITS:
             raise ConfigError(f"timestamp_unit is one of {', '.join(TIMESTAMP_UNITS)}, not {self.timestamp_unit!r}")
         self._check_columns()
+        self._check_context()
         if self.delimiter is None:
             return
         if self.delimiter == "\\t":
@@ -71,3 +75,12 @@ class ReadSpec:
                 raise ConfigError(
                     f"columns[{name!r}] is the name {place!r}, but without a header columns are positions (0, 1, ...)"
                 )
+
+    def _check_context(self) -> None:
+        if isinstance(self.context, str) or not all(isinstance(name, str) and name.strip() for name in self.context):
+            raise ConfigError(f"context is a list of column names, not {self.context!r}")
+        repeated = [name for name in self.context if list(self.context).count(name) > 1]
+        if repeated:
+            raise ConfigError(f"the context column {repeated[0]!r} is named twice")
+        if self.context and (self.header is False or self.format == "lists"):
+            raise ConfigError("columns are kept as context by their names, but without a header they have none")

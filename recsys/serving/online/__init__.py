@@ -104,8 +104,17 @@ class OnlineStore(Protocol):
     def put_items(self, namespace: str, items: Mapping[str, Mapping[str, Any]]) -> None:
         """Store or replace item metadata, all or none."""
 
+    def all_items(self, namespace: str) -> dict[str, dict[str, Any]]:
+        """Return the metadata of all items, by item in ascending order: what a model is trained on."""
+
     def item_metadata(self, namespace: str, items: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Return what is known of the given items."""
+
+    def put_user_profiles(self, namespace: str, profiles: Mapping[str, Mapping[str, Any]]) -> None:
+        """Store or replace what is known of users, all or none."""
+
+    def all_user_profiles(self, namespace: str) -> dict[str, dict[str, Any]]:
+        """Return what is known of all users, by user in ascending order: what a model is trained on."""
 
     def check(self) -> None:
         """Raise `StorageError` if the store cannot be read."""

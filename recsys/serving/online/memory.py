@@ -18,6 +18,7 @@ class MemoryOnlineStore:
         self._events: dict[str, list[InteractionEvent]] = {}
         self._event_ids: dict[str, set[str]] = {}
         self._items: dict[str, dict[str, dict[str, Any]]] = {}
+        self._profiles: dict[str, dict[str, dict[str, Any]]] = {}
         self._lock = Lock()
 
     def put_users(self, namespace: str, version: str, states: Iterable[tuple[str, UserState]]) -> None:
@@ -70,10 +71,23 @@ class MemoryOnlineStore:
         with self._lock:
             self._items.setdefault(namespace, {}).update({item: dict(one) for item, one in items.items()})
 
+    def all_items(self, namespace: str) -> dict[str, dict[str, Any]]:
+        """See `OnlineStore.all_items`."""
+        return {item: dict(one) for item, one in sorted(self._items.get(namespace, {}).items())}
+
     def item_metadata(self, namespace: str, items: Sequence[str]) -> dict[str, dict[str, Any]]:
         """See `OnlineStore.item_metadata`."""
         known = self._items.get(namespace, {})
         return {item: dict(known[item]) for item in items if item in known}
+
+    def put_user_profiles(self, namespace: str, profiles: Mapping[str, Mapping[str, Any]]) -> None:
+        """See `OnlineStore.put_user_profiles`."""
+        with self._lock:
+            self._profiles.setdefault(namespace, {}).update({user: dict(one) for user, one in profiles.items()})
+
+    def all_user_profiles(self, namespace: str) -> dict[str, dict[str, Any]]:
+        """See `OnlineStore.all_user_profiles`."""
+        return {user: dict(one) for user, one in sorted(self._profiles.get(namespace, {}).items())}
 
     def check(self) -> None:
         """See `OnlineStore.check`."""

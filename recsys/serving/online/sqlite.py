@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys.errors import StorageError, storing
-from recsys.events import InteractionEvent
+from recsys.events import InteractionEvent, context_text
 from recsys.serving.online import StoredEvent, UserState
 
 _SCHEMA = """
@@ -24,12 +24,14 @@ CREATE TABLE IF NOT EXISTS users (
 CREATE TABLE IF NOT EXISTS events (
     position INTEGER PRIMARY KEY AUTOINCREMENT, namespace TEXT NOT NULL, event_id TEXT NOT NULL,
     user TEXT NOT NULL, item TEXT NOT NULL, event TEXT NOT NULL, value REAL NOT NULL, timestamp_s REAL NOT NULL,
-    UNIQUE (namespace, event_id));
+    context TEXT, UNIQUE (namespace, event_id));
 CREATE INDEX IF NOT EXISTS events_of_user ON events (namespace, user, position);
 CREATE TABLE IF NOT EXISTS items (
     namespace TEXT, item TEXT, metadata TEXT NOT NULL, PRIMARY KEY (namespace, item)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS profiles (
+    namespace TEXT, user TEXT, profile TEXT NOT NULL, PRIMARY KEY (namespace, user)) WITHOUT ROWID;
 """
-_EVENT = "event_id, user, item, timestamp_s, event, value"
+_EVENT = "event_id, user, item, timestamp_s, event, value, context"
 _ROWS_A_TRANSACTION = 10_000
 
 
@@ -72,10 +74,10 @@ class SQLiteOnlineStore:
 
     def append_events(self, namespace: str, events: Sequence[InteractionEvent]) -> int:
         """See `OnlineStore.append_events`."""
-        rows = [(namespace, e.event_id, e.user, e.item, e.timestamp_s, e.event, e.value) for e in events]
+        rows = [(namespace, *_row(one)) for one in events]
         with self._transaction("storing events") as db:
             before = db.total_changes
-            db.executemany(f"INSERT OR IGNORE INTO events (namespace, {_EVENT}) VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            db.executemany(f"INSERT OR IGNORE INTO events (namespace, {_EVENT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
             return db.total_changes - before
 
     def recent_events(self, namespace: str, user: str, *, after: int, limit: int) -> list[InteractionEvent]:
@@ -86,7 +88,7 @@ class SQLiteOnlineStore:
                 " ORDER BY position DESC LIMIT ?",
                 (namespace, user, after, limit),
             ).fetchall()
-        return [InteractionEvent(*row) for row in reversed(rows)]
+        return [_event(row) for row in reversed(rows)]
 
     def recent_items(self, namespace: str, user: str, *, after: int) -> list[str]:
         """See `OnlineStore.recent_items`."""
@@ -104,7 +106,7 @@ class SQLiteOnlineStore:
                 f"SELECT position, {_EVENT} FROM events WHERE namespace = ? AND position > ? ORDER BY position LIMIT ?",
                 (namespace, position, limit),
             ).fetchall()
-        return [StoredEvent(at, InteractionEvent(*row)) for at, *row in rows]
+        return [StoredEvent(at, _event(row)) for at, *row in rows]
 
     def last_position(self, namespace: str) -> int:
         """See `OnlineStore.last_position`; positions are shared by all namespaces."""
@@ -114,9 +116,11 @@ class SQLiteOnlineStore:
 
     def put_items(self, namespace: str, items: Mapping[str, Mapping[str, Any]]) -> None:
         """See `OnlineStore.put_items`."""
-        rows = [(namespace, item, json.dumps(dict(one), allow_nan=False)) for item, one in items.items()]
-        with self._transaction("storing items") as db:
-            db.executemany("INSERT OR REPLACE INTO items VALUES (?, ?, ?)", rows)
+        self._put("items", namespace, items)
+
+    def all_items(self, namespace: str) -> dict[str, dict[str, Any]]:
+        """See `OnlineStore.all_items`."""
+        return self._all("item, metadata FROM items", "item", namespace)
 
     def item_metadata(self, namespace: str, items: Sequence[str]) -> dict[str, dict[str, Any]]:
         """See `OnlineStore.item_metadata`."""
@@ -130,6 +134,14 @@ class SQLiteOnlineStore:
                     found[item] = json.loads(row[0])
         return found
 
+    def put_user_profiles(self, namespace: str, profiles: Mapping[str, Mapping[str, Any]]) -> None:
+        """See `OnlineStore.put_user_profiles`."""
+        self._put("profiles", namespace, profiles)
+
+    def all_user_profiles(self, namespace: str) -> dict[str, dict[str, Any]]:
+        """See `OnlineStore.all_user_profiles`."""
+        return self._all("user, profile FROM profiles", "user", namespace)
+
     def check(self) -> None:
         """See `OnlineStore.check`."""
         with self._reads.held("reading the online store") as db:
@@ -139,6 +151,16 @@ class SQLiteOnlineStore:
         """See `OnlineStore.close`."""
         self._reads.close()
         self._writes.close()
+
+    def _put(self, table: str, namespace: str, records: Mapping[str, Mapping[str, Any]]) -> None:
+        rows = [(namespace, key, json.dumps(dict(one), allow_nan=False)) for key, one in records.items()]
+        with self._transaction(f"storing {table}") as db:
+            db.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", rows)
+
+    def _all(self, selected: str, key: str, namespace: str) -> dict[str, dict[str, Any]]:
+        with self._reads.held(f"reading {key}s") as db:
+            rows = db.execute(f"SELECT {selected} WHERE namespace = ? ORDER BY {key}", (namespace,)).fetchall()
+        return {name: json.loads(text) for name, text in rows}
 
     @contextmanager
     def _transaction(self, what: str) -> Iterator[sqlite3.Connection]:
@@ -182,10 +204,28 @@ class _Connection:
                 db.execute("PRAGMA journal_mode = WAL")
                 db.execute("PRAGMA synchronous = FULL")
                 db.executescript(_SCHEMA)
+                _migrate(db)
         except (sqlite3.Error, StorageError):
             db.close()
             raise
         return db
+
+
+def _migrate(db: sqlite3.Connection) -> None:
+    """Add the column that files of earlier releases do not have."""
+    if not any(name == "context" for _, name, *_ in db.execute("PRAGMA table_info(events)")):
+        db.execute("ALTER TABLE events ADD COLUMN context TEXT")
+
+
+def _row(event: InteractionEvent) -> tuple[object, ...]:
+    context = None if event.context is None else context_text(event.context)
+    return event.event_id, event.user, event.item, event.timestamp_s, event.event, event.value, context
+
+
+def _event(row: Sequence[Any]) -> InteractionEvent:
+    event_id, user, item, timestamp_s, event, value, context = row
+    told = None if context is None else json.loads(context)
+    return InteractionEvent(event_id, user, item, timestamp_s, event, value, told)
 
 
 @contextmanager

@@ -78,6 +78,17 @@ def test_the_test_file_is_read_as_told(place, recsys):
     assert (told["split"], told["test_events"]) == ("given", 60)
 
 
+def test_context_columns_and_a_user_table_are_taken_in(place, recsys):
+    (place / "e.csv").write_text("user,item,device,shop\nu,i,tv,x\n")
+    (place / "users.csv").write_text("user,age\nu,30\n")
+    flags = ("--context-column", "device", "--context-column", "shop", "--users", "users.csv", "--json")
+    told = recsys("ingest", "e.csv", *flags)
+    assert told["columns_used"] == {
+        "user": "user", "item": "item", "context.device": "device", "context.shop": "shop"
+    }  # fmt: skip
+    assert told["users_described"] == 1
+
+
 def test_names_and_categories_are_shown_and_empty_columns_are_not(place, recsys):
     write(place, "user,item")
     recsys("nightly", "e.csv", "--model", "popularity")

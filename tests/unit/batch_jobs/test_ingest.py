@@ -267,3 +267,38 @@ def test_items_are_described_for_the_namespace(stores, tmp_path):
     table = write(tmp_path, "items.csv", "item_id,title,genres\ntea,Green Tea,Drinks|Hot\n")
     assert take(stores, items=str(table))["items_described"] == 1
     assert stores.online.item_metadata("shop", ["tea"]) == {"tea": {"title": "Green Tea", "genres": ["Drinks", "Hot"]}}
+
+
+def contexts(stores):
+    found = to_interactions(stores.events.read("shop").events)
+    return [None if row < 0 else found.contexts[row] for row in found.context]
+
+
+def test_contexts_reach_the_log_from_files_and_from_the_api(stores, tmp_path):
+    path = write(tmp_path, "a.csv", "user_id,item_id,rating,timestamp,device\nanna,tea,5,100,tv\nbo,milk,3,200,\n")
+    stores.online.append_events("shop", [event(0, context={"device": "phone", "n": 1}), event(1)])
+
+    taken = take(stores, path, context=("device",))
+
+    assert taken["columns_used"]["context.device"] == "device"
+    assert sorted(map(str, contexts(stores))) == ["None", "None", '{"device":"phone","n":1}', '{"device":"tv"}']
+
+
+def test_log_files_of_an_earlier_release_are_read_beside_new_ones(stores, tmp_path):
+    take(stores, write(tmp_path, "a.csv", CSV))
+    (path,) = stores.events.root.rglob("*.parquet")
+    old = pq.read_table(path, partitioning=None).drop_columns("context")
+    pq.write_table(old, path)
+    take(stores, write(tmp_path, "b.csv", "user_id,item_id,rating,timestamp,n\ncleo,tea,5,300,7\n"), context=("n",))
+
+    assert sorted(logged(stores)) == [("anna", "tea", 5, 100), ("bo", "milk", 3, 200), ("cleo", "tea", 5, 300)]
+    assert sorted(map(str, contexts(stores))) == ["None", "None", '{"n":"7"}']
+
+
+def test_the_user_table_goes_to_the_online_store(stores, tmp_path):
+    table = write(tmp_path, "users.csv", "user_id,age,tags\nanna,30,x|y\nbo,,\n")
+    assert take(stores, users=str(table))["users_described"] == 2
+    assert stores.online.all_user_profiles("shop") == {
+        "anna": {"age": "30", "tags": ["x", "y"]},
+        "bo": {"age": None, "tags": []},
+    }

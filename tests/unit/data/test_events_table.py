@@ -22,6 +22,7 @@ def events(*rows: tuple[str, str, float, datetime | None]) -> pa.Table:
             pa.array(values, pa.float32()),
             pa.array(times, pa.timestamp("us", "UTC")),
             pa.nulls(len(rows), pa.string()),
+            pa.nulls(len(rows), pa.string()),
         ],
         schema=EVENT_SCHEMA,
     )
@@ -84,3 +85,30 @@ def test_chunking_changes_nothing(rows, chunk_rows):
     assert list(pairs) == rows
     assert found.users.ids() == list(dict.fromkeys(user for user, _, _ in rows))
     assert found.weight.dtype == np.float32
+
+
+def with_contexts(*texts):
+    table = events(*[("u", "i", 1.0, None)] * len(texts))
+    return table.set_column(table.column_names.index("context"), "context", pa.chunked_array([texts], pa.string()))
+
+
+def test_contexts_are_told_once_whatever_their_spelling():
+    table = with_contexts('{"a": 1, "b": "x"}', None, '{"b":"x","a":1}', '{"a":2}')
+    doubled = pa.concat_tables([table, with_contexts(None, '{"a":3}')])  # chunks of their own
+
+    found = to_interactions(doubled)
+
+    assert found.contexts == ('{"a":1,"b":"x"}', '{"a":2}', '{"a":3}')
+    assert found.context.tolist() == [0, -1, 0, 1, -1, 2]
+
+
+def test_a_table_of_an_earlier_release_has_no_context():
+    table = events(("u", "i", 1.0, None)).drop_columns("context")
+    assert to_interactions(table).context is None
+    assert to_interactions(with_contexts(None)).context is None
+
+
+@pytest.mark.parametrize("text", ["tv", "[1]", '{"a":null}', '{"a":NaN}'])
+def test_a_context_that_is_none_is_refused(text):
+    with pytest.raises(DataError, match="context"):
+        to_interactions(with_contexts(text))

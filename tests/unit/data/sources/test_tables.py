@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys.data.sources import Rejected, read_items
+from recsys.data.sources import Rejected, read_table
 from recsys.errors import DataError
 
 
@@ -22,7 +22,7 @@ def test_text_stays_text_and_genres_are_lists(tmp_path, name):
         'movieId,title,genres,year\n1,"Toy Story, the",Adventure|Animation,1995\n2,"a\nb",,007\n3,,x,\n',
         name,
     )
-    assert read_items(path, Rejected()) == {
+    assert read_table(path, Rejected()) == {
         "1": {"title": "Toy Story, the", "genres": ["Adventure", "Animation"], "year": "1995"},
         "2": {"title": "a\nb", "genres": [], "year": "007"},
         "3": {"title": None, "genres": ["x"], "year": None},
@@ -31,9 +31,9 @@ def test_text_stays_text_and_genres_are_lists(tmp_path, name):
 
 def test_tabs_and_an_id_wherever_it_stands(tmp_path):
     path = put(tmp_path, "title\tITEM_ID\tid\nTea\t7\tx\n", "items.tsv")
-    assert read_items(path, Rejected()) == {"7": {"title": "Tea", "id": "x"}}
-    assert read_items(path, Rejected(), id_column="id") == {"x": {"title": "Tea", "ITEM_ID": "7"}}
-    assert read_items(put(tmp_path, "id,title\n1,Tea\n"), Rejected()) == {"1": {"title": "Tea"}}
+    assert read_table(path, Rejected()) == {"7": {"title": "Tea", "id": "x"}}
+    assert read_table(path, Rejected(), id_column="id") == {"x": {"title": "Tea", "ITEM_ID": "7"}}
+    assert read_table(put(tmp_path, "id,title\n1,Tea\n"), Rejected()) == {"1": {"title": "Tea"}}
 
 
 def test_parquet_keeps_its_types(tmp_path):
@@ -48,7 +48,7 @@ def test_parquet_keeps_its_types(tmp_path):
         "kind": pa.array(["k", "l"]).dictionary_encode(),
     }
     pq.write_table(pa.table(columns), path)
-    assert read_items(path, Rejected()) == {
+    assert read_table(path, Rejected()) == {
         "1": {"price": 1.5, "stock": 3, "new": True, "tags": ["a", "b"], "labels": ["x"], "kind": "k"},
         "2": {"price": None, "stock": None, "new": False, "tags": [], "labels": [], "kind": "l"},
     }
@@ -57,7 +57,7 @@ def test_parquet_keeps_its_types(tmp_path):
 def test_bad_rows_are_rejected_and_the_first_of_equal_ids_stays(tmp_path):
     path = put(tmp_path, "item,title\n1,a\n,b\n1,c\n2,d,e\n3,\udcff\n4,f\n")
     rejected = Rejected("skip")
-    assert read_items(path, rejected) == {"1": {"title": "a"}, "4": {"title": "f"}}
+    assert read_table(path, rejected) == {"1": {"title": "a"}, "4": {"title": "f"}}
     assert rejected.messages == [
         f"{path}:3: column 'item': is empty",
         f"{path}:4: column 'item': the item '1' stands already in line 2",
@@ -65,7 +65,7 @@ def test_bad_rows_are_rejected_and_the_first_of_equal_ids_stays(tmp_path):
         f"{path}:6: column 'title': is not UTF-8 text. Convert the file to UTF-8",
     ]
     with pytest.raises(DataError, match=":3: column 'item': is empty"):
-        read_items(path, Rejected())
+        read_table(path, Rejected())
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_bad_rows_are_rejected_and_the_first_of_equal_ids_stays(tmp_path):
 )
 def test_tables_that_cannot_be_used(tmp_path, text, message):
     with pytest.raises(DataError) as caught:
-        read_items(put(tmp_path, text), Rejected("skip"))
+        read_table(put(tmp_path, text), Rejected("skip"))
     assert message in str(caught.value)
 
 
@@ -91,4 +91,14 @@ def test_a_parquet_type_that_is_no_metadata(tmp_path):
     path = tmp_path / "items.parquet"
     pq.write_table(pa.table({"item": ["a"], "x": [{"y": 1}]}), path)
     with pytest.raises(DataError, match="column 'x': the type struct<y: int64> is no metadata"):
-        read_items(path, Rejected())
+        read_table(path, Rejected())
+
+
+def test_a_table_of_users_is_read_like_one_of_items(tmp_path):
+    path = put(tmp_path, "id,userId,age\nx,anna,30\ny,bo,\ny,bo,3\n", "users.csv")
+    rejected = Rejected("skip")
+
+    assert read_table(path, rejected, of="user") == {"anna": {"id": "x", "age": "30"}, "bo": {"id": "y", "age": None}}
+    assert "the user 'bo' stands already in line 3" in rejected.messages[0]
+    with pytest.raises(DataError, match=r"found no user column.*Call it user_id"):
+        read_table(put(tmp_path, "movieId,age\n1,2\n"), Rejected(), of="user")

@@ -1,9 +1,10 @@
-"""Item tables: an id and whatever else is known about an item."""
+"""Tables of items and of users: an id and whatever else is known about it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,10 +23,15 @@ LIST_COLUMNS = ("genres", "categories", "tags")
 _BATCH_ROWS = 1 << 16
 
 
-def read_items(
-    path: StrPath, rejected: Rejected, *, id_column: str | None = None, delimiter: str | None = None
+def read_table(
+    path: StrPath,
+    rejected: Rejected,
+    *,
+    of: Literal["item", "user"] = "item",
+    id_column: str | None = None,
+    delimiter: str | None = None,
 ) -> dict[str, dict[str, object]]:
-    """Read a table of items with a header: csv or tsv, plain or gzip, or Parquet.
+    """Read a table of items or of users with a header: csv or tsv, plain or gzip, or Parquet.
 
     Parameters
     ----------
@@ -33,15 +39,17 @@ def read_items(
         The file.
     rejected : Rejected
         Receives rows with a bad or repeated id or a wrong number of fields; the first of equal ids stays.
+    of : {"item", "user"}
+        What stands in it.
     id_column : str, optional
-        The column with the id; recognised by usual names (item_id, movieId, product_id, id, ...) if not given.
+        The column with the id; recognised by usual names (item_id, movieId, user_id, id, ...) if not given.
     delimiter : str, optional
         Of text; found out if not given.
 
     Returns
     -------
     dict
-        Item id to the other columns by name. ``genres``, ``categories`` and ``tags`` become lists, split at ``|``.
+        Id to the other columns by name. ``genres``, ``categories`` and ``tags`` become lists, split at ``|``.
         Text stays text, however much it looks like a number; numbers and booleans of Parquet stay what they are.
         What is empty is None, or an empty list.
 
@@ -51,13 +59,13 @@ def read_items(
         If the file cannot be read, has no id column or no rows, or a column has a type that is no metadata.
     """
     if infer_format(path) == "parquet":
-        layout, chunks = _open_parquet(path, id_column)
+        layout, chunks = _open_parquet(path, of, id_column)
     else:
         layout, chunks = open_delimited(
-            path, delimiter or infer_delimiter(path), lambda row: _layout(row, id_column, path), rejected
+            path, delimiter or infer_delimiter(path), lambda row: _layout(row, of, id_column, path), rejected
         )
     id_name, *names = layout.positions
-    items: dict[str, dict[str, object]] = {}
+    records: dict[str, dict[str, object]] = {}
     line_of: dict[str, int] = {}
     for chunk in chunks:
         for row, (identity, *values) in enumerate(zip(*map(python_values, chunk.columns.values()), strict=True)):
@@ -66,20 +74,20 @@ def read_items(
                 rejected.add(path, line, None, chunk.broken[row])
                 continue
             try:
-                item = parse_id(identity)
-                if item in line_of:
-                    raise BadValue(f"the item {item[:40]!r} stands already in line {line_of[item]:,}")
+                key = parse_id(identity)
+                if key in line_of:
+                    raise BadValue(f"the {of} {key[:40]!r} stands already in line {line_of[key]:,}")
                 entry: dict[str, object] = {}
                 for field, value in zip(names, values, strict=True):
                     entry[field] = _metadata(field, value)
             except BadValue as bad:
                 rejected.add(path, line, field, bad.reason, remedy=bad.remedy)
                 continue
-            items[item], line_of[item] = entry, line
-    return items
+            records[key], line_of[key] = entry, line
+    return records
 
 
-def _layout(row: Sequence[str], id_column: str | None, path: StrPath) -> Layout:
+def _layout(row: Sequence[str], of: str, id_column: str | None, path: StrPath) -> Layout:
     """Every column by its name, the id first."""
     names = [cell.strip() or f"column_{k}" for k, cell in enumerate(row)]
     repeated = sorted({name for name in names if names.count(name) > 1})
@@ -88,23 +96,23 @@ def _layout(row: Sequence[str], id_column: str | None, path: StrPath) -> Layout:
     if id_column is not None:
         found = [k for k, name in enumerate(names) if name == id_column]
     else:
-        # A bare 'id' is an item's only where no column says more plainly that it is.
-        found = [k for k, name in enumerate(names) if recognise(name) == "item"]
+        # A bare 'id' is the one looked for only where no column says more plainly that it is.
+        found = [k for k, name in enumerate(names) if recognise(name) == of]
         found = found or [k for k, name in enumerate(names) if name.casefold() == "id"]
     if len(found) != 1:
         raise DataError(
-            f"{'found no' if not found else 'more than one column could be the'} item column; "
+            f"{'found no' if not found else 'more than one column could be the'} {of} column; "
             f"the columns are {', '.join(repr(name[:40]) for name in names[:20])}",
             path=path,
-            remedy="Call it item_id, or pass id_column=; the first line must name the columns",
+            remedy=f"Call it {of}_id, or pass id_column=; the first line must name the columns",
         )
     order = [found[0], *(k for k in range(len(names)) if k != found[0])]
     return Layout({names[k]: k for k in order}, {name: name for name in names}, len(names), has_header=True)
 
 
-def _open_parquet(path: StrPath, id_column: str | None) -> tuple[Layout, Iterator[Chunk]]:
+def _open_parquet(path: StrPath, of: str, id_column: str | None) -> tuple[Layout, Iterator[Chunk]]:
     schema = parquet_schema(path)
-    layout = _layout(schema.names, id_column, path)
+    layout = _layout(schema.names, of, id_column, path)
     for name, position in layout.positions.items():
         if not _is_metadata(schema.field(position).type):
             raise DataError(
