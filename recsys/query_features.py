@@ -130,7 +130,7 @@ class QueryFeatures:
         for name in context:
             if name not in self.known_fields:
                 known = f"it knows {', '.join(self.known_fields)}" if self.known_fields else "it knows none"
-                raise DataError(f"the model knows no field {name[:100]!r}; {known}", field=name)
+                raise DataError(f"the model knows no field {name[:100]!r}; {known}", field=name[:100])
         sides = []
         for encoder in (self.user_encoder, self.context_encoder):
             sides.append(encoder.encode_one({name: context[name] for name in encoder.names if name in context}))

@@ -24,6 +24,7 @@ class EventIn(msgspec.Struct, forbid_unknown_fields=True):
     timestamp: float
     event: str = "interaction"
     value: float = 1.0
+    context: dict[str, Any] = {}
 
 
 class EventsIn(msgspec.Struct, forbid_unknown_fields=True):
@@ -39,9 +40,11 @@ def sent_events(request: Request) -> list[InteractionEvent]:
 
 def _event_of(place: int, sent: EventIn) -> InteractionEvent:
     try:
-        return InteractionEvent(sent.event_id, sent.user, sent.item, sent.timestamp, sent.event, sent.value)
+        return InteractionEvent(
+            sent.event_id, sent.user, sent.item, sent.timestamp, sent.event, sent.value, sent.context
+        )
     except DataError as error:
-        raise Problem(422, error.reason, field=f"events[{place}].{error.field}") from None
+        raise Problem(422, error.reason, field=f"events[{place}].{error.field}"[:200]) from None
 
 
 class SessionEventIn(msgspec.Struct, forbid_unknown_fields=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,7 @@ class FoldedIn:
     terms: NDArray[np.float64]
     solve: Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
-    @property
+    @cached_property
     def point(self) -> NDArray[np.float64]:
         """Vector and bias, shape (d + 1,)."""
         return self.base + self.solve(self.terms.sum(axis=0))

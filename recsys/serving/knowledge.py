@@ -94,6 +94,8 @@ class Knowledge:
 
     def then(self, session: Sequence[SessionEvent], model: ServedModel) -> Knowledge:
         """Return the same with the events of a session after all others."""
+        if not session:
+            return self
         rows, weights = _known(model, [(one.item, one.value) for one in session])
         return Knowledge(
             self.state,

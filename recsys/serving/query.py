@@ -17,6 +17,7 @@ from recsys.serving.knowledge import Knowledge
 from recsys.serving.loader import ServedModel
 
 CONTEXT, FOLD_IN = "context", "fold_in"
+_LARGEST = 1e18  # coordinate of a vector folded in: beyond it products with item vectors could leave float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +98,7 @@ def _folded_in(model: ServedModel, known: Knowledge, trained: NDArray[np.float64
         if not len(history[0]):
             return None
         found = fold_in(model.factors, history, None if trained is None or before is None else (trained, before))
-        return found if found is not None and np.isfinite(found.point).all() else None
+        return found if found is not None and (np.abs(found.point) < _LARGEST).all() else None
     except (DataError, np.linalg.LinAlgError):
         return None
 

@@ -51,6 +51,33 @@ def test_what_is_stored_is_what_was_sent(api, shop):
     assert (stored.event.timestamp_s, stored.event.event, stored.event.value) == (1.25, "rate\n", 2.5)
 
 
+def test_an_event_carries_its_context(api, monkeypatch):
+    from chalicelib import wiring
+
+    sent = []
+    monkeypatch.setattr(wiring.service(), "record_events", lambda _, events: sent.extend(events) or len(events))
+    context = {"device": "phone", "hour": 9, "tags": ["a", "b"], "new": True}
+    assert api.post(body_of(event("a", context=context), event("b"), event("c", context={}))).status == 202
+    assert [one.context for one in sent] == [context, None, None]
+
+
+@pytest.mark.parametrize(
+    ("context", "field"),
+    [
+        (None, "events[0].context"),
+        ([], "events[0].context"),
+        ({"device": None}, "events[0].context.device"),
+        ({"device": {}}, "events[0].context.device"),
+        ({"n" * 5000: {}}, f"events[0].context.{'n' * 182}"),
+        ({"device": "x" * 5000}, "events[0].context"),
+        ({"device": "\ud800"}, "events[0].context"),
+    ],
+)
+def test_a_context_no_event_can_have_is_refused(api, shop, context, field):
+    check_problem(api.post(body_of(event(context=context))), 422, field)
+    assert shop.online.events_after("shop", 0, limit=10) == []
+
+
 def test_a_refused_batch_stores_nothing(api, shop):
     good = [event(f"e{n}") for n in range(100)]
     check_problem(api.post(body_of(*good, event("bad", value=-1))), 422, "events[100].value")

@@ -6,6 +6,7 @@ import os
 import random
 import re
 import time
+from importlib import import_module
 
 import pytest
 from api_client import JSON, body_of, check_problem, event
@@ -106,6 +107,7 @@ def base_body(random):
                 random.choice(strings),
                 random.choice(strings),
                 value=random.choice([1, 0, 2.5, 1e30]),
+                context=random.choice([{}, {"device": "phone"}, {"hour": 3, "tags": ["a"]}, {"x": None}]),
             )
             for _ in range(random.choice([1, 1, 2, 5]))
         )
@@ -217,11 +219,17 @@ def test_no_mutated_request_is_answered_with_5xx(api):
     assert api.get("/v1/shop/popular").json["degraded"] is False
 
 
-@pytest.mark.parametrize(("name", "bug"), [("_depth", lambda text: 0), ("_unique", dict), ("encode_id", str)])
-def test_the_storm_finds_a_planted_bug(api, monkeypatch, name, bug):
-    from chalicelib import requests
-
-    monkeypatch.setattr(requests, name, bug)
+@pytest.mark.parametrize(
+    ("module", "name", "bug"),
+    [
+        ("requests", "_depth", lambda text: 0),
+        ("requests", "_unique", dict),
+        ("requests", "encode_id", str),
+        ("face", "DataError", ()),  # what the service refuses in a context is taken for a failure of ours
+    ],
+)
+def test_the_storm_finds_a_planted_bug(api, monkeypatch, module, name, bug):
+    monkeypatch.setattr(import_module(f"chalicelib.{module}"), name, bug)
     assert failures(storm(api, 4000, 1)) > 0
 
 

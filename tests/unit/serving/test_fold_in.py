@@ -1,5 +1,7 @@
 """Fold-in by a map of histories, as a request does it: by the formula in `HistoryMap`, written out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from world import RULE, World
@@ -97,3 +99,16 @@ def test_ratings_are_predicted_within_their_range(world):
     world.send("fan", *items, value=50.0)
     scores = world.service.scores("shop", "fan", items).items
     assert max(one.score for one in scores) == 5.0 < max(one.raw_score for one in scores)
+
+
+@pytest.mark.parametrize("world", ["biased_mf"], indirect=True)
+@pytest.mark.parametrize("scale", [1, 1e12])
+def test_a_monstrous_rating_still_gets_a_list_of_numbers(world, scale):
+    model = world.loader.current("shop")
+    steep = replace(model.factors.fold_in, matrix=model.factors.fold_in.matrix * np.float32(scale))
+    object.__setattr__(model, "factors", replace(model.factors, fold_in=steep))
+    for user in ("mad", "u4"):
+        world.send(user, "i3", "i4", value=1e30)
+        assert np.isfinite([one.score for one in world.service.recommend("shop", user, 10).items]).all()
+        scores = world.service.scores("shop", user, ["i3", "i5"], explain=True).items
+        assert np.isfinite([one.raw_score for one in scores]).all()
