@@ -107,6 +107,8 @@ class _Draws:
         """Draw one for each place among the positives."""
         if self.strategy == "in_batch":
             first = places // _BATCH * _BATCH
-            return self.positives[first + self.rng.integers(0, np.minimum(_BATCH, len(self.positives) - first))]
+            sizes = np.minimum(_BATCH, len(self.positives) - first)
+            nearby: NDArray[np.int32] = self.positives[first + self.rng.integers(0, sizes)]
+            return nearby
         slots = np.searchsorted(self.bounds, self.rng.random(len(places)), side="right")
         return self.drawable[np.minimum(slots, len(self.drawable) - 1)]

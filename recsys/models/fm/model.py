@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Self, get_args
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from recsys.data.dataset import Dataset
 from recsys.data.features import FeatureMatrix
 from recsys.data.interactions import Interactions
+from recsys.data.sampling import STRATEGIES
 from recsys.errors import ConfigError, DataError
 from recsys.factors import Factors
 from recsys.models.base import Progress
@@ -26,7 +27,7 @@ from recsys.models.fm.posterior import Posterior
 from recsys.models.fm.problem import POINTWISE, Learned, Problem, Samples, checked_weight, to_targets
 from recsys.models.fm.publish import rescaled, to_factors
 from recsys.models.fm.query import Context, Queries
-from recsys.models.fm.ranking import Sampling, ranking_epochs
+from recsys.models.fm.ranking import ranking_epochs
 from recsys.models.fm.rows import RowPredictor
 from recsys.models.fm.samples import carry_over
 from recsys.models.history import fit_history_map
@@ -201,8 +202,8 @@ class FactorizationMachine(EpochModel):
             )
         if not (0 <= self.momentum < 1 and 0 <= self.tolerance < 1 and 0 <= self.popularity_exponent <= 2):
             raise ConfigError("momentum and tolerance are from 0 to below 1, popularity_exponent between 0 and 2")
-        if self.sampling not in get_args(Sampling):
-            raise ConfigError(f"sampling is one of {', '.join(get_args(Sampling))}, not {self.sampling!r}")
+        if self.sampling not in STRATEGIES:
+            raise ConfigError(f"sampling is one of {', '.join(STRATEGIES)}, not {self.sampling!r}")
         if self.field_weights and (
             self.objective not in ("squared", "logistic", "hinge") or self.solver not in _GRADIENT
         ):

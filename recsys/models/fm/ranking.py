@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -19,8 +18,6 @@ from recsys.models.fm.parameters import Parameters
 from recsys.models.negatives import Negatives
 from recsys.models.sgd import guarded
 
-RankingLoss = Literal["bpr", "warp", "softmax"]
-Sampling = Literal["uniform", "popularity", "in_batch"]
 
 _BLOCK = 2048  # positives
 _WORK = 2**28  # numbers read by a kernel call: a fraction of a second
@@ -36,13 +33,13 @@ def ranking_epochs(
     parameters: Parameters,
     *,
     item_block: int,
-    loss: RankingLoss,
-    optimizer: Literal["sgd", "adagrad"],
+    loss: str,
+    optimizer: str,
     learning_rate: float,
     regularization: float,
     weight_regularization: float,
     negatives: int,
-    sampling: Sampling,
+    sampling: str,
     popularity_exponent: float,
     iterations: int,
     asynchronous: bool,
@@ -228,7 +225,7 @@ class _Draws:
     log_q: NDArray[np.float32]
 
     @classmethod
-    def of(cls, user_items: sp.csr_matrix, positives: NDArray[np.int32], sampling: Sampling, exponent: float) -> _Draws:
+    def of(cls, user_items: sp.csr_matrix, positives: NDArray[np.int32], sampling: str, exponent: float) -> _Draws:
         n_items = user_items.shape[1]
         counts = np.bincount(user_items.indices, minlength=n_items).astype(np.float32)
         items = np.flatnonzero(counts).astype(np.int32)
