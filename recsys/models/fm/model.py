@@ -48,6 +48,7 @@ SOLVERS = {
 """The solvers of each loss, the default first."""
 _GRADIENT = ("adagrad", "sgd", "momentum")
 LINKS = {"logistic": "logistic", "probit": "probit"}
+_USUAL = {"sums": (1.0, 10.0), "samples": (0.05, 0.002), "ranks": (0.5, 0.05)}  # learning rate and regularization
 _START = 0.1  # expected length of a vector before training
 _PAIRS = 2**16  # predicted at once
 
@@ -82,9 +83,10 @@ class FactorizationMachine(EpochModel):
         ``"icd"`` solve block by block (Bayer et al. 2017, A generic coordinate descent framework), the others step
         along gradients.
     learning_rate, momentum : float
-        Of the gradient solvers.
-    regularization : float
-        Penalty on the squared vectors: per sample for gradients, in all for als and icd.
+        Of the gradient solvers; the rate is 0.5 for ranking losses by default and 0.05 for the others.
+    regularization : float, optional
+        Penalty on the squared vectors: per sample for gradients, by default 0.05 for ranking losses and 0.002 for the
+        others; over all samples for als and icd, by default 10.
     weight_regularization : float, optional
         The same for the weights w; by default as `regularization`.
     iterations : int
@@ -97,7 +99,7 @@ class FactorizationMachine(EpochModel):
         Learn how much each pair of fields interacts (Pan et al. 2018, Field-weighted factorization machines); for the
         gradient solvers of squared, logistic and hinge.
     negatives : int, optional
-        Items drawn per positive; by default 10 for ranking losses and 0 for the others.
+        Items drawn per positive; by default 30 for ranking losses and 0 for the others.
     sampling : {"uniform", "popularity", "in_batch"}
         How they are drawn: all alike, in proportion to ``count ** popularity_exponent``, or from the positives nearby.
     popularity_exponent : float
@@ -137,11 +139,11 @@ class FactorizationMachine(EpochModel):
         factors: int = 16,
         loss: str = "warp",
         solver: str | None = None,
-        learning_rate: float = 0.05,
+        learning_rate: float | None = None,
         momentum: float = 0.9,
-        regularization: float = 0.001,
+        regularization: float | None = None,
         weight_regularization: float | None = None,
-        iterations: int = 30,
+        iterations: int = 20,
         burn_in: int = 5,
         posterior_factors: int | None = None,
         field_weights: bool = False,
@@ -163,10 +165,12 @@ class FactorizationMachine(EpochModel):
         self.factors = factors
         self.objective = loss
         self.solver = solver or SOLVERS[loss][0]
-        self.learning_rate = learning_rate
+        family = "sums" if self.solver in ("gibbs", "als", "icd") else "samples" if loss in POINTWISE else "ranks"
+        usual_rate, usual_regularization = _USUAL[family]
+        self.learning_rate = usual_rate if learning_rate is None else learning_rate
         self.momentum = momentum
-        self.regularization = regularization
-        self.weight_regularization = regularization if weight_regularization is None else weight_regularization
+        self.regularization = usual_regularization if regularization is None else regularization
+        self.weight_regularization = self.regularization if weight_regularization is None else weight_regularization
         self.iterations = iterations
         self.burn_in = burn_in
         self.posterior_factors = 4 * factors if posterior_factors is None else posterior_factors
@@ -474,7 +478,7 @@ class FactorizationMachine(EpochModel):
             learning_rate=self.learning_rate,
             regularization=self.regularization,
             weight_regularization=self.weight_regularization,
-            negatives=10 if self.negatives is None else self.negatives,
+            negatives=30 if self.negatives is None else self.negatives,
             sampling=self.sampling,
             popularity_exponent=self.popularity_exponent,
             iterations=iterations,
