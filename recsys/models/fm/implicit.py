@@ -51,8 +51,7 @@ class ImplicitSweep(Sweep):
             table[block.features].astype(np.float64) for table in (self.parameters.weights, self.parameters.vectors)
         )
         sums = block.matrix @ v
-        own = block.matrix @ weights
-        own += 0.5 * (np.einsum("rk,rk->r", sums, sums) - block.squared @ np.einsum("jk,jk->j", v, v))
+        own = block.matrix @ weights + self._own(block, sums, v)
         return np.column_stack([np.ones(len(own)), own, sums[:, : self.parameters.factors]])
 
     def _pairing(self) -> NDArray[np.float64]:

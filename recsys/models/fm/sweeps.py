@@ -7,6 +7,8 @@ at a time; then the samples follow. What is kept of a sample is its residual and
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -116,8 +118,8 @@ class Sweep:
         return float(np.einsum("n,n->", weighted, self.residuals, dtype=np.float64))
 
     @staticmethod
-    def _own(block: Block, sums: NDArray[np.float32], v: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Part of y that is the pairs of features within each row of the block, for one group."""
+    def _own(block: Block, sums: NDArray[Any], v: NDArray[Any]) -> NDArray[np.float64]:
+        """Part of y that is the pairs of features within each row of the block."""
         lengths = np.einsum("jk,jk->j", v, v, dtype=np.float64)
         own = np.einsum("rk,rk->r", sums, sums, dtype=np.float64) - block.squared @ lengths
         return np.asarray(0.5 * own)
@@ -154,17 +156,18 @@ class Sweep:
         """Move the features of a block; return how its rows have moved."""
         block, parameters = self.blocks[number], self.parameters
         if g is None:
-            first, sums, factors = 0, None, parameters.weights[block.features, None]
-            precision, mean, moves = (
-                hyper.weight_precision,
-                hyper.weight_mean,
-                np.zeros((len(statistics), 1), np.float32),
-            )
+            first, sums, factors, width = 0, None, parameters.weights[block.features, None], 1
+            precision, mean = hyper.weight_precision, hyper.weight_mean
         else:
-            first, sums, factors = self.groups[g], self.sums[number][g], parameters.vectors[block.features]
+            first, sums, factors, width = (
+                self.groups[g],
+                self.sums[number][g],
+                parameters.vectors[block.features],
+                _MOVE,
+            )
             here = slice(first, first + GROUP)
             precision, mean = (np.ascontiguousarray(p[:, here]) for p in (hyper.vector_precision, hyper.vector_mean))
-            moves = np.zeros((len(statistics), _MOVE), np.float32)
+        moves = np.zeros((len(statistics), width), np.float32)
         noise = None if rng is None else rng.standard_normal((len(factors), precision.shape[1]), np.float32)
         if noise is not None and g is not None:
             noise[:, max(0, parameters.factors - first) :] = 0
