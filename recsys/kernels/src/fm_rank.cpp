@@ -5,94 +5,12 @@
 // v_j is c_r x_j (P + q_r - x_j v_j) for a feature of the candidate, and x_j sum_r c_r q_r for one of the query.
 #include "fm_rank.hpp"
 
+#include "fm_rank_draws.hpp"
 #include "simd.hpp"
 
 namespace recsys {
 namespace RECSYS_ISA {
 namespace {
-
-constexpr int group = fm_rank_group;
-
-// Features of a row of the table.
-struct Row {
-    const int32_t *features;
-    const float *values;  // null: all 1
-    int64_t count;
-};
-
-inline Row row(const FmRank &args, int64_t r) {
-    const int64_t begin = args.indptr[r];
-    return {args.features + begin, args.values ? args.values + begin : nullptr, args.indptr[r + 1] - begin};
-}
-
-// A table of ids alone. The functions below are compiled for it once more, without what a row of more than that needs.
-struct OfIds : FmRank {};
-inline Row row(const OfIds &args, int64_t r) { return {args.features + r, nullptr, 1}; }
-
-template <class Args>
-inline Row item_row(const Args &args, int32_t item) {
-    return row(args, args.first_item + item);
-}
-
-// One feature of value 1, as an id is: its vector is the sum, and all of its own interactions cancel.
-inline bool is_id(const Row &row) { return row.count == 1 && (!row.values || row.values[0] == 1); }
-
-inline float value(const Row &row, int64_t k) { return row.values ? row.values[k] : 1; }
-
-// A positive and the negatives drawn for it; the positive comes first.
-struct Sample {
-    const int32_t *has;  // items of the user
-    int64_t n_has, next;
-    int32_t count;  // negatives so far; 0 where the user has too much to find one
-    int32_t *items;
-};
-
-// Only the first feature, which is mostly an id; what comes after it is shared by many rows, and in the cache.
-template <class Args>
-inline void fetch_query(const Args &args, const Row &row) {
-    if (row.count) fetch(args.vectors + row.features[0] * args.width, args.width);
-}
-
-template <class Args>
-inline void fetch_item(const Args &args, const Row &row) {
-    if (!row.count) return;
-    const int64_t first = row.features[0];
-    fetch(args.vectors + first * args.width, args.width);
-    __builtin_prefetch(args.weights + first, 1, 2);
-    if (!args.vector_sums) return;
-    __builtin_prefetch(args.vector_sums + first, 1, 2);
-    __builtin_prefetch(args.weight_sums + first, 1, 2);
-}
-
-// Draws until there are `wanted` negatives, or no draws left.
-template <class Args>
-inline void draw(const Args &args, int64_t place, Sample &sample, int64_t wanted) {
-    const int64_t draws = draws_of(args.negatives), first = place / args.block_size * args.block_size;
-    const int64_t length = args.n - first < args.block_size ? args.n - first : args.block_size;
-    while (sample.count < wanted && sample.next < draws) {
-        const uint64_t counter = uint64_t(place * draws + sample.next++);
-        const int32_t item =
-            args.in_batch ? args.items[first + drawn(args.key, counter, length, nullptr, nullptr)]
-                          : args.candidates[drawn(args.key, counter, args.n_candidates, args.threshold, args.alias)];
-        if (has(sample.has, sample.n_has, item)) continue;
-        sample.items[++sample.count] = item;
-        fetch_item(args, item_row(args, item));
-    }
-}
-
-// Only the first few for WARP, which mostly needs no more.
-template <class Args>
-inline void begin(const Args &args, int64_t place, Sample &sample) {
-    const int64_t first = args.user_indptr[args.users[place]], behind = args.user_indptr[args.users[place] + 1];
-    sample.has = args.user_items + first, sample.n_has = behind - first;
-    sample.next = sample.count = 0;
-    if (args.sample_weight && args.sample_weight[place] == 0) return;
-    sample.items[0] = args.items[place];
-    fetch_item(args, item_row(args, sample.items[0]));
-    for (int64_t b = 0; b < args.n_query; ++b) fetch_query(args, row(args, args.query_rows[place * args.n_query + b]));
-    const bool lazy = args.loss == Ranking::warp && args.negatives >= group;
-    draw(args, place, sample, lazy ? group - 1 : args.negatives);
-}
 
 // P, or where one id is all of the query its vector itself.
 template <class Args>
@@ -150,8 +68,18 @@ inline vec own(const Args &args, const Row &row, float *sum) {
     return total;
 }
 
-// Scores of one group of candidates. Behind the last there is room, and the last stands in.
-template <class Args>
+inline void reduce(const vec (&a)[2], float *to) {
+    const vec pairs = pair_sums(a[0], a[1]);
+    for (int i = 0; i < 2; ++i) to[i] = (pairs[i] + pairs[i + 2]) + (pairs[i + 4] + pairs[i + 6]);
+}
+
+inline void reduce(const vec (&a)[4], float *to) {
+    const vec quads = quad_sums(pair_sums(a[0], a[1]), pair_sums(a[2], a[3]));
+    for (int i = 0; i < 4; ++i) to[i] = quads[i] + quads[i + 4];
+}
+
+// Scores of a group of candidates. Behind the last there is room, and the last stands in.
+template <int group, class Args>
 inline void score(const Args &args, const float *p, const Sample &sample, int32_t first, float *sums, float *scores) {
     const float *q[group];
     vec acc[group];
@@ -167,18 +95,19 @@ inline void score(const Args &args, const float *p, const Sample &sample, int32_
 #pragma GCC unroll 4
         for (int i = 0; i < group; ++i) acc[i] += of_query * load(q[i] + k);
     }
-    const vec halves = quad_sums(pair_sums(acc[0], acc[1]), pair_sums(acc[2], acc[3]));
-    for (int i = 0; i < group; ++i) scores[first + i] = halves[i] + halves[i + group];
+    reduce(acc, scores + first);
 }
 
 // Draws and scores until a negative is within the margin: for most positives one of the first is.
 template <class Args>
-int32_t violation(const Args &args, int64_t place, const float *p, Sample &sample, float *sums, float *scores) {
-    for (int32_t first = 0;; first += group) {
-        draw(args, place, sample, first + group - 1 < args.negatives ? first + group - 1 : args.negatives);
+int32_t violation(const Args &args, const Pool &pool, int64_t place, const float *p, Sample &sample, float *sums,
+                  float *scores) {
+    for (int32_t first = 0;; first += few_at_once) {
+        const int64_t wanted = first + few_at_once - 1;
+        draw(args, pool, place, sample, wanted < args.negatives ? wanted : args.negatives);
         if (first > sample.count) return 0;
-        score(args, p, sample, first, sums, scores);
-        const int32_t end = first + group - 1 < sample.count ? first + group : sample.count + 1;
+        score<few_at_once>(args, p, sample, first, sums, scores);
+        const int32_t end = wanted < sample.count ? wanted + 1 : sample.count + 1;
         if (const int32_t r = within_margin(scores, first ? first : 1, end)) return r;
     }
 }
@@ -204,17 +133,23 @@ struct Losses {
 
 // The scores of a sample, and from them the coefficients of those candidates that stay in it.
 template <class Args>
-void derive(const Args &args, int64_t place, const float *p, Sample &sample, float *sums, float *values, Losses &losses) {
+void derive(const Args &args, const Pool &pool, int64_t place, const float *p, Sample &sample, float *sums, float *values,
+            Losses &losses) {
     const float weight = args.sample_weight ? args.sample_weight[place] : 1;
     if (args.loss == Ranking::warp) {
-        const int32_t r = violation(args, place, p, sample, sums, values);
-        if (r) losses.sum += double(weight) * warp(values, r, args.n_candidates > 1 ? args.n_candidates : 2), keep(sample, r, sums, args.width);
-        else sample.count = 0;
+        const int32_t r = violation(args, pool, place, p, sample, sums, values);
+        sample.count = 0;
+        if (!r) return;
+        losses.sum += double(weight) * warp(values, r, args.n_candidates > 1 ? args.n_candidates : 2);
+        keep(sample, r, sums, args.width);
     } else {
-        for (int32_t first = 0; first <= sample.count; first += group) score(args, p, sample, first, sums, values);
+        for (int32_t first = 0; first <= sample.count; first += fm_rank_group)
+            score<fm_rank_group>(args, p, sample, first, sums, values);
         float factor;
-        if (args.loss == Ranking::bpr) keep(sample, bpr(values, sample.count, &factor), sums, args.width);
-        else factor = softmax(values, sample.items, sample.count, args.log_q);
+        if (args.loss == Ranking::bpr)
+            keep(sample, bpr(values, sample.count, &factor), sums, args.width);
+        else
+            factor = softmax(values, sample.items, sample.count, args.log_q);
         losses.add_log(factor, weight);
     }
     for (int32_t r = 0; weight != 1 && r <= sample.count; ++r) values[r] *= weight;
@@ -291,7 +226,8 @@ void step(const Args &args, int64_t place, const float *p, const Sample &sample,
     }
     for (int32_t r = 0; r <= sample.count; ++r) 
         move_item(args, item_row(args, sample.items[r]), c[r], p, squared, sums + r * width);
-    for (int64_t b = 0; b < args.n_query; ++b) move_query(args, row(args, args.query_rows[place * args.n_query + b]), gradient);
+    const int32_t *rows = args.query_rows + place * args.n_query;
+    for (int64_t b = 0; b < args.n_query; ++b) move_query(args, row(args, rows[b]), gradient);
 }
 
 template <class Args>
@@ -305,21 +241,17 @@ double range(const Args &args, int64_t begin_block, int64_t end_block, float *re
     for (int64_t block = begin_block; block < end_block; ++block) {
         const int64_t first = args.blocks[block] * args.block_size, behind = first + args.block_size;
         const int64_t last = behind < args.n ? behind : args.n;
+        const Pool pool = pool_of(args, first, last);
         for (int64_t place = first; place < last + fm_rank_ahead; ++place) {
             const int64_t slot = place % (fm_rank_ahead + 1);
-            if (place + 2 * fm_rank_ahead < last) __builtin_prefetch(args.user_indptr + args.users[place + 2 * fm_rank_ahead]);
-            if (place + fm_rank_ahead < last) {
-                const int32_t *list = args.user_items + args.user_indptr[args.users[place + fm_rank_ahead]];
-                __builtin_prefetch(list);
-                __builtin_prefetch(list + 16);
-            }
-            if (place < last) begin(args, place, ring[slot]);
+            fetch_lists(args, place, last);
+            if (place < last) begin(args, pool, place, ring[slot]);
             const int64_t now = place - fm_rank_ahead;
             if (now < first) continue;
             Sample &current = ring[now % (fm_rank_ahead + 1)];
             if (!current.count) continue;
             const float *p = query(args, now, sum);
-            derive(args, now, p, current, sums, values, losses);
+            derive(args, pool, now, p, current, sums, values, losses);
             if (current.count) step(args, now, p, current, values, sums, gradient);
         }
     }
