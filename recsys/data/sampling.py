@@ -1,8 +1,8 @@
-"""Negative sampling: pairs nobody has told of, as examples of what was not chosen."""
+"""Pairs nobody made: unobserved items drawn as negatives, so that a model of ratings can learn from purchases."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,105 +10,110 @@ from numpy.typing import NDArray
 from recsys.data.dataset import Dataset
 from recsys.errors import ConfigError
 
-STRATEGIES = ("uniform", "popularity", "in_batch")
-_ROUNDS = 30  # of drawing anew what the user has
-_BATCH = 2048  # positives that lend each other their items
-
-
-@dataclass(frozen=True, eq=False)
-class SampledPairs:
-    """Pairs of a user and an item the user does not have.
-
-    Parameters
-    ----------
-    positive : ndarray of shape (n,), int64
-        Place, among the positives given, of the one each pair was drawn for: its user and context are those of the
-        pair.
-    user, item : ndarray of shape (n,), int32
-    """
-
-    positive: NDArray[np.int64]
-    user: NDArray[np.int32]
-    item: NDArray[np.int32]
+_TRIES = 20
 
 
 def sample_negatives(
     dataset: Dataset,
     per_positive: int,
     *,
-    rows: NDArray[np.int64] | None = None,
-    strategy: str = "uniform",
-    popularity_exponent: float = 0.75,
+    strategy: Literal["uniform", "popularity", "in_batch"] = "uniform",
+    exponent: float = 0.75,
     seed: int = 0,
-) -> SampledPairs:
-    """Draw items for each interaction, in place of its own, that its user does not have.
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+    """Draw items the user of each interaction does not have, to be learned as its negatives.
 
-    Items nobody has are never drawn: that nobody chose them says nothing.
+    An item is drawn in proportion to 1 (uniform), to ``count^exponent`` of its users (popularity; Mikolov et al. 2013,
+    Distributed representations of words and phrases, use 3/4), or to its share of the interactions (in_batch: the item
+    of another interaction, as the negatives of a batch are). Items without an interaction are never drawn: that nobody
+    took them says nothing. A user's own items, also those of the history, are drawn again, twenty times at most; users
+    who have nearly everything therefore get fewer negatives.
 
     Parameters
     ----------
     dataset : Dataset
     per_positive : int
-        Pairs for each interaction. For a user who has nearly everything there may be fewer.
-    rows : ndarray of shape (n,), int64, optional
-        The interactions to draw for; all of them by default.
+        Draws for each interaction.
     strategy : {"uniform", "popularity", "in_batch"}
-        All items alike; in proportion to ``count ** popularity_exponent``, so that popular items are no better for
-        being popular (0.75: Mikolov et al. 2013); or the items of other interactions of the same 2,048, which comes
-        close to popularity with exponent 1.
-    popularity_exponent : float
+    exponent : float
+        Of popularity: 0 is uniform, 1 is proportional.
     seed : int
         The same seed draws the same pairs.
+
+    Returns
+    -------
+    user, item : ndarray of shape (n,), int32
+        Rows of the dataset, in the order of its interactions.
+    context_row : ndarray of shape (n,), int32
+        Row of ``dataset.context`` of the interaction it was drawn for; -1 without contexts.
+
+    Raises
+    ------
+    ConfigError
+        If a setting cannot be used.
 
     Examples
     --------
     >>> from recsys.data import interactions_from_tuples
-    >>> data = Dataset.from_interactions(interactions_from_tuples([("anna", "tea", 1.0), ("bo", "milk", 1.0)]))
-    >>> drawn = sample_negatives(data, 1)
-    >>> data.items.ids(drawn.item)
-    ['milk', 'tea']
+    >>> data = Dataset.from_interactions(interactions_from_tuples([("anna", "tea", 1.0), ("bo", "cola", 1.0)]))
+    >>> user, item, _ = sample_negatives(data, 1)
+    >>> [(data.users.id(u), data.items.id(i)) for u, i in zip(user, item)]
+    [('anna', 'cola'), ('bo', 'tea')]
     """
-    if strategy not in STRATEGIES:
-        raise ConfigError(f"strategy is one of {', '.join(STRATEGIES)}, not {strategy!r}")
-    if per_positive < 1 or not 0 <= popularity_exponent <= 2:
-        raise ConfigError("per_positive is at least 1, popularity_exponent between 0 and 2")
-    data, n_items = dataset.interactions, len(dataset.items)
-    rows = np.arange(len(data)) if rows is None else rows
-    draw = _Draws(data.item[rows], np.bincount(data.item, minlength=n_items), strategy, popularity_exponent, seed)
-    positive = np.repeat(np.arange(len(rows)), per_positive)
-    user = data.user[rows][positive]
-    known = np.sort(data.user.astype(np.int64) * n_items + data.item)
-    item = np.full(len(positive), -1, np.int32)
-    waiting = np.arange(len(positive))
-    for _ in range(_ROUNDS):
-        drawn = draw.items(positive[waiting])
-        keys = user[waiting].astype(np.int64) * n_items + drawn
-        fresh = known[np.minimum(np.searchsorted(known, keys), len(known) - 1)] != keys
-        item[waiting[fresh]] = drawn[fresh]
-        waiting = waiting[~fresh]
-    there = item >= 0
-    return SampledPairs(positive[there], user[there], item[there])
+    if per_positive < 1:
+        raise ConfigError(f"per_positive is {per_positive}. Give 1 or more")
+    chances = np.cumsum(_chances(dataset, strategy, exponent))
+    rng = np.random.default_rng(seed)
+    positive = np.repeat(np.arange(len(dataset.interactions)), per_positive)
+    user = dataset.interactions.user[positive]
+    item = np.full(len(user), -1, np.int32)
+    seen = dataset.seen_items
+    n_items = len(dataset.items)
+    keys = np.repeat(np.arange(seen.shape[0], dtype=np.int64), np.diff(seen.indptr)) * n_items + seen.indices
+    missing = np.arange(len(user))
+    for _ in range(_TRIES):
+        drawn = np.searchsorted(chances, rng.random(len(missing)) * chances[-1], side="right")
+        wanted = user[missing].astype(np.int64) * n_items + drawn
+        place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        free = keys[place] != wanted
+        item[missing[free]] = drawn[free]
+        missing = missing[~free]
+        if not len(missing):
+            break
+    found = item >= 0
+    rows = dataset.context_rows
+    context = np.full(len(user), -1, np.int32) if rows is None else rows[positive]
+    return user[found], item[found], context[found]
 
 
-class _Draws:
-    """Random items by a strategy, those of the positives being given."""
+def balanced_weights(labels: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Weights with which positives and negatives count alike in sum, 1 on average: ``n / (2 n_of_the_label)``.
 
-    def __init__(
-        self, positives: NDArray[np.int32], counts: NDArray[np.integer], strategy: str, exponent: float, seed: int
-    ) -> None:
-        self.positives = positives
-        self.strategy = strategy
-        self.drawable = np.flatnonzero(counts).astype(np.int32)
-        q = counts[self.drawable].astype(np.float64) ** (exponent if strategy == "popularity" else 0)
-        self.bounds = np.cumsum(q / q.sum())
-        self.rng = np.random.default_rng(seed)
+    With ten negatives for each purchase a model is right ten times in eleven by refusing everything; weights undo that.
 
-    def items(self, places: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Draw one for each place among the positives."""
-        if self.strategy == "in_batch":
-            first = places // _BATCH * _BATCH
-            sizes = np.minimum(_BATCH, len(self.positives) - first)
-            nearby: NDArray[np.int32] = self.positives[first + self.rng.integers(0, sizes)]
-            return nearby
-        slots = np.searchsorted(self.bounds, self.rng.random(len(places)), side="right")
-        return self.drawable[np.minimum(slots, len(self.drawable) - 1)]
+    Parameters
+    ----------
+    labels : ndarray of shape (n,), bool
+
+    Returns
+    -------
+    weights : ndarray of shape (n,), float32
+        All 1 where only one label occurs.
+    """
+    counts = np.bincount(labels.astype(np.int64), minlength=2)
+    if not counts.all():
+        return np.ones(len(labels), np.float32)
+    return (len(labels) / (2 * counts))[labels.astype(np.int64)].astype(np.float32)
+
+
+def _chances(dataset: Dataset, strategy: str, exponent: float) -> NDArray[np.float64]:
+    counts = dataset.item_counts.astype(np.float64)
+    if strategy == "uniform":
+        return (counts > 0).astype(np.float64)
+    if strategy == "in_batch":
+        return np.bincount(dataset.interactions.item, minlength=len(counts)).astype(np.float64)
+    if strategy != "popularity":
+        raise ConfigError(f"strategy is {strategy!r}. Choose one of uniform, popularity, in_batch")
+    if not 0 <= exponent <= 10:
+        raise ConfigError(f"exponent is {exponent}. Give a number from 0 to 10")
+    return np.where(counts > 0, counts**exponent, 0.0)
