@@ -135,7 +135,7 @@ def test_a_user_state_whose_numbers_changed_is_one_too(shop, api):
     """Of right length, but pointing outside the catalogue: an answer of 500, once."""
     popular = api.get("/v1/shop/popular").items
     with shop.online._transaction("damage") as db:
-        [[state]] = db.execute("SELECT state FROM users WHERE user = 'u1'").fetchall()
+        [[state]] = db.execute("SELECT state FROM users WHERE namespace = 'shop' AND user = 'u1'").fetchall()
         db.execute("UPDATE users SET state = ? WHERE user = 'u1'", (state[:-8] + b"\xff" * 8,))
     for _ in range(2):
         answer = api.get(user_path("u1"))
