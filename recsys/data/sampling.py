@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data.dataset import Dataset
 from recsys.errors import ConfigError
 
+STRATEGIES = ("uniform", "popularity", "in_batch")
 _TRIES = 20
 
 
@@ -17,10 +16,11 @@ def sample_negatives(
     dataset: Dataset,
     per_positive: int,
     *,
-    strategy: Literal["uniform", "popularity", "in_batch"] = "uniform",
+    strategy: str = "uniform",
     exponent: float = 0.75,
     seed: int = 0,
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+    rows: NDArray[np.int64] | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Draw items the user of each interaction does not have, to be learned as its negatives.
 
     An item is drawn in proportion to 1 (uniform), to ``count^exponent`` of its users (popularity; Mikolov et al. 2013,
@@ -39,13 +39,14 @@ def sample_negatives(
         Of popularity: 0 is uniform, 1 is proportional.
     seed : int
         The same seed draws the same pairs.
+    rows : ndarray of int64, optional
+        The interactions to draw for; all of them by default.
 
     Returns
     -------
-    user, item : ndarray of shape (n,), int32
-        Rows of the dataset, in the order of its interactions.
-    context_row : ndarray of shape (n,), int32
-        Row of ``dataset.context`` of the interaction it was drawn for; -1 without contexts.
+    row : ndarray of shape (n,), int64
+        The interaction each negative was drawn for, in their order: its user and context are those of the negative.
+    item : ndarray of shape (n,), int32
 
     Raises
     ------
@@ -56,16 +57,16 @@ def sample_negatives(
     --------
     >>> from recsys.data import interactions_from_tuples
     >>> data = Dataset.from_interactions(interactions_from_tuples([("anna", "tea", 1.0), ("bo", "cola", 1.0)]))
-    >>> user, item, _ = sample_negatives(data, 1)
-    >>> [(data.users.id(u), data.items.id(i)) for u, i in zip(user, item)]
-    [('anna', 'cola'), ('bo', 'tea')]
+    >>> row, item = sample_negatives(data, 1)
+    >>> data.users.ids(data.interactions.user[row]), data.items.ids(item)
+    (['anna', 'bo'], ['cola', 'tea'])
     """
     if per_positive < 1:
         raise ConfigError(f"per_positive is {per_positive}. Give 1 or more")
     chances = np.cumsum(_chances(dataset, strategy, exponent))
     rng = np.random.default_rng(seed)
-    positive = np.repeat(np.arange(len(dataset.interactions)), per_positive)
-    user = dataset.interactions.user[positive]
+    row = np.repeat(np.arange(len(dataset.interactions)) if rows is None else rows, per_positive)
+    user = dataset.interactions.user[row]
     item = np.full(len(user), -1, np.int32)
     seen = dataset.seen_items
     n_items = len(dataset.items)
@@ -81,9 +82,7 @@ def sample_negatives(
         if not len(missing):
             break
     found = item >= 0
-    rows = dataset.context_rows
-    context = np.full(len(user), -1, np.int32) if rows is None else rows[positive]
-    return user[found], item[found], context[found]
+    return row[found], item[found]
 
 
 def balanced_weights(labels: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -113,7 +112,7 @@ def _chances(dataset: Dataset, strategy: str, exponent: float) -> NDArray[np.flo
     if strategy == "in_batch":
         return np.bincount(dataset.interactions.item, minlength=len(counts)).astype(np.float64)
     if strategy != "popularity":
-        raise ConfigError(f"strategy is {strategy!r}. Choose one of uniform, popularity, in_batch")
+        raise ConfigError(f"strategy is {strategy!r}. Choose one of {', '.join(STRATEGIES)}")
     if not 0 <= exponent <= 10:
         raise ConfigError(f"exponent is {exponent}. Give a number from 0 to 10")
     return np.where(counts > 0, counts**exponent, 0.0)

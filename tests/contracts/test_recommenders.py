@@ -9,7 +9,7 @@ from recsys.data import Dataset, Interactions, interactions_from_tuples
 from recsys.errors import ConfigError, UnknownItemError, UnknownUserError
 from recsys.factors import Factors
 from recsys.ids import IdMap
-from recsys.models import BPR, BiasedMF, ImplicitALS, ItemKNN, Popularity
+from recsys.models import BPR, BiasedMF, FactorizationMachine, ImplicitALS, ItemKNN, Popularity
 
 MODELS = {
     "popularity": lambda **extra: Popularity(**extra),
@@ -17,6 +17,7 @@ MODELS = {
     "als": lambda **extra: ImplicitALS(factors=8, iterations=4, **extra),
     "biased_mf": lambda **extra: BiasedMF(factors=8, iterations=4, **extra),
     "bpr": lambda **extra: BPR(factors=8, **extra),
+    "fm": lambda **extra: FactorizationMachine(factors=8, **extra),
 }
 SERVABLE = [name for name, make in MODELS.items() if hasattr(make(), "export")]
 # Those that learn from who has what. Ratings say how much somebody liked what he has, and here that is chance.

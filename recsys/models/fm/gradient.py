@@ -182,7 +182,8 @@ class State:
         n = len(parameters.weights)
         first = np.float32(_FIRST_SUM if optimizer == "adagrad" else 0)
         if optimizer == "adagrad":
-            state = {"bias_state": np.full(1, first), "squares": np.full((n, 2), first)}
+            squares = np.zeros((n, 2), np.float32) if parameters.squares is None else parameters.squares
+            state = {"bias_state": np.full(1, first), "squares": np.maximum(squares, first, out=squares)}
         if optimizer == "momentum":
             velocities = {"velocity": np.zeros_like(parameters.vectors), "weight_velocity": np.zeros(n, np.float32)}
             state = {"bias_state": np.full(1, first), **velocities, "touched": np.zeros(n, np.int64)}

@@ -94,7 +94,7 @@ class FactorizationMachine(EpochModel):
     burn_in : int
         Sweeps of gibbs that do not count; predictions are the mean of all later draws.
     posterior_factors : int, optional
-        Length of the vectors that hold this mean, at most; 4 times `factors` by default.
+        Length of the vectors that hold this mean, at most; 8 times `factors` by default.
     field_weights : bool
         Learn how much each pair of fields interacts (Pan et al. 2018, Field-weighted factorization machines); for the
         gradient solvers of squared, logistic and hinge.
@@ -173,7 +173,7 @@ class FactorizationMachine(EpochModel):
         self.weight_regularization = self.regularization if weight_regularization is None else weight_regularization
         self.iterations = iterations
         self.burn_in = burn_in
-        self.posterior_factors = 4 * factors if posterior_factors is None else posterior_factors
+        self.posterior_factors = 8 * factors if posterior_factors is None else posterior_factors
         self.field_weights = field_weights
         self.negatives = negatives
         self.sampling = sampling
@@ -414,9 +414,11 @@ class FactorizationMachine(EpochModel):
 
     def _random(self, design: Design, rng: np.random.Generator) -> Parameters:
         parameters = Parameters.random(design, self.factors, _START, rng)
-        if not self.field_weights:
-            return parameters
-        return replace(parameters, field_weights=np.ones((len(design.fields),) * 2, np.float32))
+        return replace(
+            parameters,
+            field_weights=np.ones((len(design.fields),) * 2, np.float32) if self.field_weights else None,
+            squares=np.zeros((design.n_features, 2), np.float32) if self.solver == "adagrad" else None,
+        )
 
     def _epochs(
         self, problem: Problem, parameters: Parameters, posterior: Posterior, iterations: int, rng: np.random.Generator

@@ -32,6 +32,8 @@ class Parameters:
     field_of : ndarray of shape (n_features,), int32
     field_weights : ndarray of shape (n_fields, n_fields), float32, or None
         r, symmetric. None where all are 1.
+    squares : ndarray of shape (n_features, 2), float32, or None
+        Squared gradients of w_j and of the whole of v_j, summed: what AdaGrad goes on from when it trains again.
     """
 
     bias: NDArray[np.float32]
@@ -40,6 +42,7 @@ class Parameters:
     factors: int
     field_of: NDArray[np.int32]
     field_weights: NDArray[np.float32] | None = None
+    squares: NDArray[np.float32] | None = None
 
     @classmethod
     def random(cls, design: Design, factors: int, length: float, rng: np.random.Generator) -> Parameters:

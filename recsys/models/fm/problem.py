@@ -136,18 +136,18 @@ class Problem:
         if not negatives:
             return Samples(self.design(), self.targets, self.sample_weight)
         positives = np.flatnonzero(self.targets > 0)
-        drawn = sample_negatives(
+        row, item = sample_negatives(
             self.blocks.dataset,
             negatives,
-            rows=self.rows[positives],
             strategy=sampling,
-            popularity_exponent=exponent,
+            exponent=exponent,
             seed=seed,
+            rows=self.rows[positives],
         )
-        at, contexts = positives[drawn.positive], self.contexts
+        at, contexts = np.searchsorted(self.rows, row), self.contexts
         design = self.blocks.design(
             np.append(self.users, self.users[at]),
-            np.append(self.items, drawn.item),
+            np.append(self.items, item),
             None if contexts is None else np.append(contexts, contexts[at]),
         )
         weight = self.sample_weight

@@ -18,7 +18,6 @@ from recsys.models.fm.parameters import Parameters
 from recsys.models.negatives import Negatives
 from recsys.models.sgd import guarded
 
-
 _BLOCK = 2048  # positives
 _WORK = 2**28  # numbers read by a kernel call: a fraction of a second
 _FIRST_SUM = 0.01  # of squared gradients: bounds the first steps, and the share of a vector the penalty takes at once
@@ -98,8 +97,8 @@ def ranking_epochs(
     _validate(design, users, user_items, sample_weight, item_block)
     positives = _Positives.of(design, users, user_items, sample_weight, item_block, rng)
     draws = _Draws.of(user_items, positives.items, sampling, popularity_exponent)
-    sums = [np.full(design.n_features, _FIRST_SUM, np.float32) for _ in range(2 if optimizer == "adagrad" else 0)]
-    vector_sums, weight_sums = sums or (None, None)
+    sums = _first_sums(parameters) if optimizer == "adagrad" else []
+    weight_sums, vector_sums = sums or (None, None)
     tables = [parameters.vectors, parameters.weights, *sums]
     ceiling = _WORSE_THAN_NONE + {"bpr": math.log(2), "warp": 1.0, "softmax": math.log(1 + len(draws.items))}[loss]
     used = threads if asynchronous else 1
@@ -143,7 +142,15 @@ def ranking_epochs(
     for _ in range(iterations):
         blocks = rng.permutation(-(-len(design) // _BLOCK)).astype(np.int32)
         mean, rate = guarded(tables, partial(descend, blocks, int(rng.integers(2**63))), rate, ceiling=ceiling)
+        if sums and parameters.squares is not None:
+            parameters.squares[:] = np.stack(sums, axis=1)
         yield mean
+
+
+def _first_sums(parameters: Parameters) -> list[NDArray[np.float32]]:
+    """Return the sums of squared gradients of weights and of vectors to begin with."""
+    known = np.zeros((len(parameters.weights), 2), np.float32) if parameters.squares is None else parameters.squares
+    return [np.maximum(column, np.float32(_FIRST_SUM)) for column in known.T]
 
 
 def _validate(

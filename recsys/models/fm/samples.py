@@ -98,6 +98,8 @@ def carry_over(known: Blocks, learned: Parameters, wanted: Blocks, parameters: P
     parameters.bias[:] = learned.bias
     parameters.weights[there] = learned.weights[found[there]]
     parameters.vectors[there, :width] = learned.vectors[found[there], :width]
+    if parameters.squares is not None and learned.squares is not None:
+        parameters.squares[there] = learned.squares[found[there]]
     r, known_r = parameters.field_weights, learned.field_weights
     if r is not None and known_r is not None and r.shape == known_r.shape:
         r[:] = known_r

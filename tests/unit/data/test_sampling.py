@@ -23,13 +23,14 @@ def test_no_user_has_a_negative_and_somebody_has(pairs, disliked, strategy, seed
     dataset = Dataset.from_interactions(interactions, make(everything).interactions)
     dataset = dataset.with_features(items={"cold": {"tags": ["x"]}}, item_fields=["tags"])
 
-    user, item, context = sample_negatives(dataset, 3, strategy=strategy, seed=seed)
+    row, item = sample_negatives(dataset, 3, strategy=strategy, seed=seed)
+    user = dataset.interactions.user[row]
 
     known = {item for _, item in pairs}
     for one in zip(dataset.users.ids(user), dataset.items.ids(item), strict=True):
         assert one not in set(everything) & {(u, i) for u in "abcdef" for i in known}
         assert one[1] in known
-    assert (user.dtype, item.dtype, context.tolist()) == (np.int32, np.int32, [-1] * len(user))
+    assert (row.dtype, item.dtype) == (np.int64, np.int32)
     # Who lacks a single item that somebody has gets it, but for a chance below 1 in a million.
     lacking = {u for u, _ in pairs if known - {i for v, i in everything if v == u}}
     if strategy == "uniform":
@@ -55,28 +56,23 @@ def test_the_same_seed_draws_the_same_pairs():
 )
 def test_items_are_drawn_in_the_proportion_asked_for(settings, expected):
     pairs = [(f"{item}{n}", item) for item, count in (("a", 1), ("b", 4), ("c", 9)) for n in range(count)]
-    user, item, _ = sample_negatives(make([*pairs, ("new", "d")]), 20_000, seed=3, **settings)
+    row, item = sample_negatives(make([*pairs, ("new", "d")]), 20_000, seed=3, **settings)
 
-    counts = np.bincount(item[user == len(pairs)], minlength=4)
+    counts = np.bincount(item[row == len(pairs)], minlength=4)
 
     assert counts.sum() == 20_000
     assert counts[:3] / 20_000 == pytest.approx(np.array(expected) / np.sum(expected), abs=0.012)
 
 
-def test_a_negative_has_the_context_of_its_positive():
-    interactions = interactions_from_tuples([("a", "x", 1.0), ("b", "y", 1.0), ("c", "z", 1.0)])
-    contexts = [{"device": "tv"}, {"device": "phone"}, {"device": "tv"}]
-    dataset = Dataset.from_interactions(interactions.with_contexts(contexts)).with_features(context_fields=["device"])
-
-    user, _, context = sample_negatives(dataset, 4)
-
-    assert user.tolist() == [0] * 4 + [1] * 4 + [2] * 4
-    assert context.tolist() == dataset.context_rows.repeat(4).tolist()
+def test_negatives_are_drawn_for_the_interactions_asked_for():
+    dataset = make([("a", "x"), ("b", "y"), ("c", "z")])
+    row, _ = sample_negatives(dataset, 4, rows=np.array([0, 2]))
+    assert row.tolist() == [0] * 4 + [2] * 4
 
 
 def test_who_has_everything_gets_no_negative():
-    user, item, _ = sample_negatives(make([("a", "x"), ("a", "y"), ("b", "x")]), 5)
-    assert set(zip(user.tolist(), item.tolist(), strict=True)) == {(1, 1)}
+    row, item = sample_negatives(make([("a", "x"), ("a", "y"), ("b", "x")]), 5)
+    assert set(zip(row.tolist(), item.tolist(), strict=True)) == {(2, 1)}
     assert len(sample_negatives(make([("a", "x")]), 5)[0]) == 0
 
 
