@@ -100,11 +100,10 @@ inline void score(const Args &args, const float *p, const Sample &sample, int32_
 
 // Draws and scores until a negative is within the margin: for most positives one of the first is.
 template <class Args>
-int32_t violation(const Args &args, const Pool &pool, int64_t place, const float *p, Sample &sample, float *sums,
-                  float *scores) {
+int32_t violation(const Args &args, int64_t place, const float *p, Sample &sample, float *sums, float *scores) {
     for (int32_t first = 0;; first += few_at_once) {
         const int64_t wanted = first + few_at_once - 1;
-        draw(args, pool, place, sample, wanted < args.negatives ? wanted : args.negatives);
+        draw(args, place, sample, wanted < args.negatives ? wanted : args.negatives);
         if (first > sample.count) return 0;
         score<few_at_once>(args, p, sample, first, sums, scores);
         const int32_t end = wanted < sample.count ? wanted + 1 : sample.count + 1;
@@ -133,15 +132,16 @@ struct Losses {
 
 // The scores of a sample, and from them the coefficients of those candidates that stay in it.
 template <class Args>
-void derive(const Args &args, const Pool &pool, int64_t place, const float *p, Sample &sample, float *sums, float *values,
-            Losses &losses) {
+void derive(const Args &args, int64_t place, const float *p, Sample &sample, float *sums, float *values, Losses &losses) {
     const float weight = args.sample_weight ? args.sample_weight[place] : 1;
     if (args.loss == Ranking::warp) {
-        const int32_t r = violation(args, pool, place, p, sample, sums, values);
-        sample.count = 0;
-        if (!r) return;
-        losses.sum += double(weight) * warp(values, r, args.n_candidates > 1 ? args.n_candidates : 2);
-        keep(sample, r, sums, args.width);
+        const int32_t r = violation(args, place, p, sample, sums, values);
+        if (r) {
+            losses.sum += double(weight) * warp(values, r, args.n_candidates > 1 ? args.n_candidates : 2);
+            keep(sample, r, sums, args.width);
+        } else {
+            sample.count = 0;
+        }
     } else {
         for (int32_t first = 0; first <= sample.count; first += fm_rank_group)
             score<fm_rank_group>(args, p, sample, first, sums, values);
@@ -226,8 +226,8 @@ void step(const Args &args, int64_t place, const float *p, const Sample &sample,
     }
     for (int32_t r = 0; r <= sample.count; ++r) 
         move_item(args, item_row(args, sample.items[r]), c[r], p, squared, sums + r * width);
-    const int32_t *rows = args.query_rows + place * args.n_query;
-    for (int64_t b = 0; b < args.n_query; ++b) move_query(args, row(args, rows[b]), gradient);
+    for (int64_t b = 0; b < args.n_query; ++b)
+        move_query(args, row(args, args.query_rows[place * args.n_query + b]), gradient);
 }
 
 template <class Args>
@@ -241,17 +241,21 @@ double range(const Args &args, int64_t begin_block, int64_t end_block, float *re
     for (int64_t block = begin_block; block < end_block; ++block) {
         const int64_t first = args.blocks[block] * args.block_size, behind = first + args.block_size;
         const int64_t last = behind < args.n ? behind : args.n;
-        const Pool pool = pool_of(args, first, last);
         for (int64_t place = first; place < last + fm_rank_ahead; ++place) {
             const int64_t slot = place % (fm_rank_ahead + 1);
-            fetch_lists(args, place, last);
-            if (place < last) begin(args, pool, place, ring[slot]);
+            if (place + 2 * fm_rank_ahead < last) __builtin_prefetch(args.user_indptr + args.users[place + 2 * fm_rank_ahead]);
+            if (place + fm_rank_ahead < last) {
+                const int32_t *list = args.user_items + args.user_indptr[args.users[place + fm_rank_ahead]];
+                __builtin_prefetch(list);
+                __builtin_prefetch(list + 16);
+            }
+            if (place < last) begin(args, place, ring[slot]);
             const int64_t now = place - fm_rank_ahead;
             if (now < first) continue;
             Sample &current = ring[now % (fm_rank_ahead + 1)];
             if (!current.count) continue;
             const float *p = query(args, now, sum);
-            derive(args, pool, now, p, current, sums, values, losses);
+            derive(args, now, p, current, sums, values, losses);
             if (current.count) step(args, now, p, current, values, sums, gradient);
         }
     }

@@ -35,19 +35,6 @@ inline bool is_id(const Row &row) { return row.count == 1 && (!row.values || row
 
 inline float value(const Row &row, int64_t k) { return row.values ? row.values[k] : 1; }
 
-// What negatives are drawn from: a slot is an item.
-struct Pool {
-    const int32_t *items;
-    int64_t count;
-    const uint32_t *threshold;
-    const int32_t *alias;
-};
-
-inline Pool pool_of(const FmRank &args, int64_t first, int64_t last) {
-    if (args.in_batch) return {args.items + first, last - first, nullptr, nullptr};
-    return {args.candidates, args.n_candidates, args.threshold, args.alias};
-}
-
 // A positive and the negatives drawn for it; the positive comes first.
 struct Sample {
     const int32_t *has;  // items of the user
@@ -75,30 +62,23 @@ inline void fetch_item(const Args &args, const Row &row) {
 
 // Draws until there are `wanted` negatives, or no draws left.
 template <class Args>
-inline void draw(const Args &args, const Pool &pool, int64_t place, Sample &sample, int64_t wanted) {
-    const int64_t draws = draws_of(args.negatives);
+inline void draw(const Args &args, int64_t place, Sample &sample, int64_t wanted) {
+    const int64_t draws = draws_of(args.negatives), first = place / args.block_size * args.block_size;
+    const int64_t length = args.n - first < args.block_size ? args.n - first : args.block_size;
     while (sample.count < wanted && sample.next < draws) {
         const uint64_t counter = uint64_t(place * draws + sample.next++);
-        const int32_t item = pool.items[drawn(args.key, counter, pool.count, pool.threshold, pool.alias)];
+        const int32_t item =
+            args.in_batch ? args.items[first + drawn(args.key, counter, length, nullptr, nullptr)]
+                          : args.candidates[drawn(args.key, counter, args.n_candidates, args.threshold, args.alias)];
         if (has(sample.has, sample.n_has, item)) continue;
         sample.items[++sample.count] = item;
         fetch_item(args, item_row(args, item));
     }
 }
 
-// The list of items of a user is far away: its place in memory is asked for first, then the list.
-inline void fetch_lists(const FmRank &args, int64_t place, int64_t last) {
-    const int64_t sooner = place + fm_rank_ahead, later = place + 2 * fm_rank_ahead;
-    if (later < last) __builtin_prefetch(args.user_indptr + args.users[later]);
-    if (sooner >= last) return;
-    const int32_t *list = args.user_items + args.user_indptr[args.users[sooner]];
-    __builtin_prefetch(list);
-    __builtin_prefetch(list + 16);
-}
-
 // Draws for a positive, but for WARP, which mostly needs no more, only the first few.
 template <class Args>
-inline void begin(const Args &args, const Pool &pool, int64_t place, Sample &sample) {
+inline void begin(const Args &args, int64_t place, Sample &sample) {
     const int64_t first = args.user_indptr[args.users[place]], behind = args.user_indptr[args.users[place] + 1];
     sample.has = args.user_items + first, sample.n_has = behind - first;
     sample.next = sample.count = 0;
@@ -107,7 +87,7 @@ inline void begin(const Args &args, const Pool &pool, int64_t place, Sample &sam
     fetch_item(args, item_row(args, sample.items[0]));
     for (int64_t b = 0; b < args.n_query; ++b) fetch_query(args, row(args, args.query_rows[place * args.n_query + b]));
     const bool lazy = args.loss == Ranking::warp && args.negatives >= few_at_once;
-    draw(args, pool, place, sample, lazy ? few_at_once - 1 : args.negatives);
+    draw(args, place, sample, lazy ? few_at_once - 1 : args.negatives);
 }
 
 }  // namespace
