@@ -13,7 +13,7 @@ from batch_jobs.config import JobConfig, SplitConfig, call
 from batch_jobs.console import Screen
 from batch_jobs.in_service import model_in_service
 from batch_jobs.stores import Stores
-from batch_jobs.train import Fit, Logged, fit, make_model, read_log
+from batch_jobs.train import Fit, Logged, check_features, fit, make_model, read_log
 from recsys.data import (
     Interactions,
     Split,
@@ -61,6 +61,7 @@ class Judgement:
 def check_settings(config: JobConfig) -> None:
     """Refuse settings that cannot be used, and a test file that cannot be read, before anything is read or stored."""
     make_model(config.model)
+    check_features(config)
     check_cleaning(config)
     if config.split.test is not None:
         first_bytes(find_ratings(config.split.test))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,7 +15,8 @@ from batch_jobs.config import JobConfig, call
 from batch_jobs.console import Screen
 from batch_jobs.stores import Stores
 from recsys.artifacts import ArtifactManifest, Histories, describe, pack
-from recsys.data import Cleaned, Dataset, Interactions, clean, to_interactions
+from recsys.data import Cleaned, Dataset, DataWarning, Interactions, clean, to_interactions
+from recsys.encoding import field_names
 from recsys.errors import ConfigError
 from recsys.models import (
     BPR,
@@ -79,6 +81,15 @@ def make_model(settings: Mapping[str, Any]) -> Recommender:
     return call(MODELS[kind], parameters, "model")
 
 
+def check_features(config: JobConfig) -> None:
+    """Refuse fields for a model that has no use for them, and fields that cannot be read."""
+    fields = config.features
+    asked = (*fields.user, *fields.item, *fields.context)
+    field_names(asked)
+    if asked and config.model.get("kind", "als") != FactorizationMachine.kind:
+        raise ConfigError(f"[features] {', '.join(asked)}: only [model] kind = 'fm' learns fields")
+
+
 def make_servable(settings: Mapping[str, Any]) -> Recommender:
     """Construct a model that can be published; `ConfigError` also for a baseline."""
     model = make_model(settings)
@@ -95,24 +106,28 @@ def fit(stores: Stores, model: Recommender, raw: Interactions, config: JobConfig
             screen.note(
                 f"cleaning, {step.name}: {step.events:,} events, {step.users:,} users, {step.items:,} items dropped"
             )
-    dataset = with_features(stores, Dataset.from_interactions(cleaned.interactions, raw), config)
+    dataset = with_features(stores, Dataset.from_interactions(cleaned.interactions, raw), config, screen)
     with screen.bar(f"training {model.kind}") as step_bar:
         model.fit(dataset, progress=step_bar)
     return Fit(model, cleaned)
 
 
-def with_features(stores: Stores, dataset: Dataset, config: JobConfig) -> Dataset:
+def with_features(stores: Stores, dataset: Dataset, config: JobConfig, screen: Screen) -> Dataset:
     """Add the fields of ``[features]``, and with them the users and items that have nothing else."""
     fields, namespace = config.features, config.namespace
     if not (fields.user or fields.item or fields.context):
         return dataset
-    return dataset.with_features(
-        users=stores.online.all_user_profiles(namespace) if fields.user else None,
-        user_fields=fields.user,
-        items=stores.online.all_items(namespace) if fields.item else None,
-        item_fields=fields.item,
-        context_fields=fields.context,
-    )
+    with warnings.catch_warnings(record=True, category=DataWarning) as told:
+        described = dataset.with_features(
+            users=stores.online.all_user_profiles(namespace) if fields.user else None,
+            user_fields=fields.user,
+            items=stores.online.all_items(namespace) if fields.item else None,
+            item_fields=fields.item,
+            context_fields=fields.context,
+        )
+    for one in told:
+        screen.note(str(one.message))
+    return described
 
 
 def store(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,8 +11,9 @@ from numpy.typing import NDArray
 
 from recsys.data.features import Features
 from recsys.data.interactions import Interactions
-from recsys.encoding import TIME_FIELDS, Encoder, Record, field_names, time_context
-from recsys.errors import ConfigError
+from recsys.data.sources.rejected import DataWarning
+from recsys.encoding import TIME_FIELDS, Encoder, Field, Record, field_kinds, field_names, time_context
+from recsys.errors import ConfigError, DataError
 from recsys.ids import IdMap
 
 _SECONDS_PER_HOUR = 3600
@@ -45,9 +47,34 @@ def context_features(
 ) -> tuple[Features, NDArray[np.int32]]:
     """Encode contexts and times; return the distinct ones, and which of them each event has, shape (n,)."""
     records, rows = context_records(interactions, field_names(fields))
-    features = Features.of(encoder_of("context", fields, records, known), records)
+    kinds = field_kinds(fields) if known is None else {one.name: one.kind for one in known.fields}
+    readable = _readable(records, kinds)
+    features = Features.of(encoder_of("context", fields, readable, known), readable)
     matrix, number = features.matrix.distinct()
     return Features(features.encoder, matrix), number[rows]
+
+
+def _readable(records: Sequence[Record], kinds: Mapping[str, str]) -> list[Record]:
+    """Leave out values a field cannot take, and warn: clients send contexts, and none of them may stop the training."""
+    probes = {name: Field.fit(name, kind, 1, []) for name, kind in kinds.items()}
+    readable: list[Record] = []
+    reasons: list[str] = []
+    for record in records:
+        kept = dict(record)
+        for name, probe in probes.items():
+            try:
+                probe.entries(record.get(name))
+            except DataError as error:
+                reasons.append(str(error))
+                del kept[name]
+        readable.append(kept)
+    if reasons:
+        warnings.warn(
+            f"{len(reasons):,} values of contexts cannot be used and count as missing: {reasons[0]}",
+            DataWarning,
+            stacklevel=4,
+        )
+    return readable
 
 
 def encoder_of(of: str, fields: Sequence[str], records: Sequence[Record], known: Encoder | None) -> Encoder:

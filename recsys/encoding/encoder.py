@@ -169,6 +169,11 @@ def field_names(specs: Sequence[str]) -> tuple[str, ...]:
     return tuple(_parsed(spec)[0] for spec in specs)
 
 
+def field_kinds(specs: Sequence[str]) -> dict[str, str]:
+    """Return the kinds that specs name, by field."""
+    return {name: kind for name, kind, _ in map(_parsed, specs) if kind is not None}
+
+
 def _parsed(spec: str) -> tuple[str, str | None, int | None]:
     """Name, kind and setting of a spec."""
     match = _SPEC.fullmatch(spec)

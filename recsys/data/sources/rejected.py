@@ -10,7 +10,7 @@ KEPT_MESSAGES = 10
 
 
 class DataWarning(UserWarning):
-    """Rows of a file were rejected and the reading went on, as asked for with ``on_error="skip"``."""
+    """Rows of a file, or values of contexts, cannot be used and were left out."""
 
 
 class Rejected:
