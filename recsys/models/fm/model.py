@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Self
@@ -13,47 +13,26 @@ from numpy.typing import NDArray
 from recsys.data.dataset import Dataset
 from recsys.data.features import FeatureMatrix
 from recsys.data.interactions import Interactions
-from recsys.data.sampling import STRATEGIES
 from recsys.errors import ConfigError, DataError
 from recsys.factors import Factors
 from recsys.models.base import Progress
 from recsys.models.fm.design import Design
-from recsys.models.fm.gibbs import gibbs_epochs
-from recsys.models.fm.gradient import gradient_epochs
-from recsys.models.fm.implicit import implicit_epochs
-from recsys.models.fm.least_squares import als_epochs
 from recsys.models.fm.parameters import Parameters
-from recsys.models.fm.posterior import Posterior
-from recsys.models.fm.problem import POINTWISE, Learned, Problem, Samples, checked_weight, to_targets
+from recsys.models.fm.problem import POINTWISE, Labelled, Learned, Problem, checked_weight, to_targets
 from recsys.models.fm.publish import rescaled, to_factors
 from recsys.models.fm.query import Context, Queries
-from recsys.models.fm.ranking import ranking_epochs
 from recsys.models.fm.rows import RowPredictor
-from recsys.models.fm.samples import carry_over
+from recsys.models.fm.sides import carry_over
+from recsys.models.fm.solving import GRADIENT, LINKS, SOLVERS, Solving, usual
 from recsys.models.history import fit_history_map
 from recsys.models.ratings import Scale
 from recsys.models.training import EpochModel, OnEpoch
 from recsys.recommendations import Recommendations
 
-SOLVERS = {
-    "squared": ("gibbs", "als", "adagrad", "sgd", "momentum"),
-    "probit": ("gibbs", "als"),
-    "logistic": ("adagrad", "sgd", "momentum"),
-    "hinge": ("adagrad", "sgd", "momentum"),
-    "warp": ("adagrad", "sgd"),
-    "bpr": ("adagrad", "sgd"),
-    "softmax": ("adagrad", "sgd"),
-    "implicit": ("icd",),
-}
-"""The solvers of each loss, the default first."""
-_GRADIENT = ("adagrad", "sgd", "momentum")
-LINKS = {"logistic": "logistic", "probit": "probit"}
-_USUAL = {"sums": (1.0, 10.0), "samples": (0.05, 0.002), "ranks": (0.5, 0.05)}  # learning rate and regularization
-_START = 0.1  # expected length of a vector before training
 _PAIRS = 2**16  # predicted at once
 
 
-class FactorizationMachine(EpochModel):
+class FactorizationMachine(Solving, EpochModel):
     """Factorization machine (Rendle 2010): every pair of features interacts through a product of vectors.
 
     With x the features of a user (the id and what is known of the user), of a context and of an item::
@@ -165,8 +144,7 @@ class FactorizationMachine(EpochModel):
         self.factors = factors
         self.objective = loss
         self.solver = solver or SOLVERS[loss][0]
-        family = "sums" if self.solver in ("gibbs", "als", "icd") else "samples" if loss in POINTWISE else "ranks"
-        usual_rate, usual_regularization = _USUAL[family]
+        usual_rate, usual_regularization = usual(loss, self.solver)
         self.learning_rate = usual_rate if learning_rate is None else learning_rate
         self.momentum = momentum
         self.regularization = usual_regularization if regularization is None else regularization
@@ -188,32 +166,6 @@ class FactorizationMachine(EpochModel):
         self._check_settings()
         self.loss, self.scores = [], []
         self._learned: Learned | None = None
-
-    def _check_settings(self) -> None:
-        least = min(self.iterations, self.patience, self.threads)
-        if least < 1 or min(self.factors, self.posterior_factors, self.burn_in, self.negatives or 0, self.seed) < 0:
-            raise ConfigError(
-                "iterations, patience and threads are at least 1; factors, posterior_factors, burn_in, negatives and "
-                "seed 0 or more"
-            )
-        if self.solver == "gibbs" and self.burn_in >= self.iterations:
-            raise ConfigError(f"burn_in is below iterations: {self.burn_in} sweeps of {self.iterations} leave no draw")
-        positive = (self.learning_rate, self.alpha, self.unobserved_weight)
-        not_negative = (self.regularization, self.weight_regularization)
-        if not all(0 < one < np.inf for one in positive) or not all(0 <= one < np.inf for one in not_negative):
-            raise ConfigError(
-                "learning_rate, alpha and unobserved_weight are above 0, the regularizations 0 or more, all finite"
-            )
-        if not (0 <= self.momentum < 1 and 0 <= self.tolerance < 1 and 0 <= self.popularity_exponent <= 2):
-            raise ConfigError("momentum and tolerance are from 0 to below 1, popularity_exponent between 0 and 2")
-        if self.sampling not in STRATEGIES:
-            raise ConfigError(f"sampling is one of {', '.join(STRATEGIES)}, not {self.sampling!r}")
-        if self.field_weights and (
-            self.objective not in ("squared", "logistic", "hinge") or self.solver not in _GRADIENT
-        ):
-            raise ConfigError(
-                "field_weights are learned by sgd, momentum or adagrad on the squared, logistic or hinge loss"
-            )
 
     def fit(
         self,
@@ -246,10 +198,10 @@ class FactorizationMachine(EpochModel):
         """
         rng = np.random.default_rng(self.seed)
         problem = Problem.of(dataset, self.objective, sample_weight)
-        parameters = self._random(problem.blocks.of_interactions(), rng)
+        parameters = self._random(problem.sides.of_interactions(), rng)
         if start is not None:
             earlier = start.learned
-            carry_over(earlier.problem.blocks, earlier.in_units_of(problem.scale), problem.blocks, parameters)
+            carry_over(earlier.problem.sides, earlier.in_units_of(problem.scale), problem.sides, parameters)
         return self._learn(problem, parameters, self.iterations, rng, progress, on_epoch)
 
     def partial_fit(self, events: Interactions, *, iterations: int = 5) -> Self:
@@ -266,10 +218,10 @@ class FactorizationMachine(EpochModel):
             As `fit`; the model stays as it was.
         """
         before = self.learned.problem
-        problem = before.join(events, only_new=self.solver in _GRADIENT)
-        rng = np.random.default_rng([self.seed, len(problem.blocks.dataset.interactions)])
-        parameters = self._random(problem.blocks.of_interactions(), rng)
-        carry_over(before.blocks, self.learned.parameters, problem.blocks, parameters)
+        problem = before.join(events, only_new=self.solver in GRADIENT)
+        rng = np.random.default_rng([self.seed, len(problem.sides.dataset.interactions)])
+        parameters = self._random(problem.sides.of_interactions(), rng)
+        carry_over(before.sides, self.learned.parameters, problem.sides, parameters)
         return self._learn(problem, parameters, iterations, rng, None, None)
 
     @property
@@ -318,7 +270,7 @@ class FactorizationMachine(EpochModel):
         given = np.ascontiguousarray(targets, np.float32)
         scale = Scale.of(given) if self.objective == "squared" else None
         weight = None if sample_weight is None else checked_weight(sample_weight, len(targets))
-        samples = Samples(design, to_targets(given, self.objective, scale), weight)
+        samples = Labelled(design, to_targets(given, self.objective, scale), weight)
         parameters, posterior = self._random(design, rng), self._posterior(design)
         for done, _ in enumerate(self._pointwise(samples, parameters, posterior, self.iterations, rng), 1):
             if progress is not None:
@@ -403,107 +355,8 @@ class FactorizationMachine(EpochModel):
 
         def factors(_last: bool) -> Factors:
             machine = rescaled(posterior.mean() if posterior.count else parameters, problem.scale)
-            return to_factors(machine, problem.blocks, LINKS.get(self.objective, "identity"), problem.scale)
+            return to_factors(machine, problem.sides, LINKS.get(self.objective, "identity"), problem.scale)
 
-        self._train(problem.blocks.dataset, losses, factors, progress, on_epoch)
+        self._train(problem.sides.dataset, losses, factors, progress, on_epoch)
         self._learned = Learned(problem, parameters)
         return self
-
-    def _posterior(self, design: Design) -> Posterior:
-        return Posterior(design, self.burn_in, self.posterior_factors)
-
-    def _random(self, design: Design, rng: np.random.Generator) -> Parameters:
-        parameters = Parameters.random(design, self.factors, _START, rng)
-        return replace(
-            parameters,
-            field_weights=np.ones((len(design.fields),) * 2, np.float32) if self.field_weights else None,
-            squares=np.zeros((design.n_features, 2), np.float32) if self.solver == "adagrad" else None,
-        )
-
-    def _epochs(
-        self, problem: Problem, parameters: Parameters, posterior: Posterior, iterations: int, rng: np.random.Generator
-    ) -> Iterator[float]:
-        if self.objective in POINTWISE:
-            negatives = self.negatives or 0
-            seed = int(rng.integers(2**32))
-            samples = problem.samples(negatives, self.sampling, self.popularity_exponent, seed)
-            return self._pointwise(samples, parameters, posterior, iterations, rng)
-        if self.objective == "implicit":
-            return self._implicit(problem, parameters, iterations, rng)
-        return self._ranking(problem, parameters, iterations, rng)
-
-    def _pointwise(
-        self, samples: Samples, parameters: Parameters, posterior: Posterior, iterations: int, rng: np.random.Generator
-    ) -> Iterator[float]:
-        given = samples.design, samples.targets, samples.weight, parameters
-        if self.solver == "gibbs":
-            return gibbs_epochs(
-                *given, loss=self.objective, iterations=iterations, posterior=posterior, threads=self.threads, rng=rng
-            )
-        if self.solver == "als":
-            return als_epochs(
-                *given,
-                loss=self.objective,
-                regularization=self.regularization,
-                weight_regularization=self.weight_regularization,
-                iterations=iterations,
-                threads=self.threads,
-            )
-        return gradient_epochs(
-            *given,
-            loss=self.objective,
-            optimizer=self.solver,
-            learning_rate=self.learning_rate,
-            regularization=self.regularization,
-            weight_regularization=self.weight_regularization,
-            momentum=self.momentum,
-            iterations=iterations,
-            asynchronous=self.asynchronous,
-            threads=self.threads,
-            rng=rng,
-            train_field_weights=self.field_weights,
-        )
-
-    def _ranking(
-        self, problem: Problem, parameters: Parameters, iterations: int, rng: np.random.Generator
-    ) -> Iterator[float]:
-        design = problem.design()
-        return ranking_epochs(
-            design,
-            problem.users,
-            problem.observed(),
-            problem.sample_weight,
-            parameters,
-            item_block=len(design.blocks) - 1,
-            loss=self.objective,
-            optimizer=self.solver,
-            learning_rate=self.learning_rate,
-            regularization=self.regularization,
-            weight_regularization=self.weight_regularization,
-            negatives=30 if self.negatives is None else self.negatives,
-            sampling=self.sampling,
-            popularity_exponent=self.popularity_exponent,
-            iterations=iterations,
-            asynchronous=self.asynchronous,
-            threads=self.threads,
-            rng=rng,
-        )
-
-    def _implicit(
-        self, problem: Problem, parameters: Parameters, iterations: int, rng: np.random.Generator
-    ) -> Iterator[float]:
-        query, query_rows, items, item_rows = problem.pairs()
-        weight = problem.targets if problem.sample_weight is None else problem.targets * problem.sample_weight
-        return implicit_epochs(
-            query,
-            query_rows,
-            items,
-            item_rows,
-            weight * np.float32(self.alpha),
-            parameters,
-            unobserved_weight=self.unobserved_weight,
-            regularization=self.regularization,
-            weight_regularization=self.weight_regularization,
-            iterations=iterations,
-            threads=self.threads,
-        )

@@ -16,7 +16,7 @@ from recsys.errors import DataError, InsufficientDataError
 from recsys.models.fm.design import Design
 from recsys.models.fm.parameters import Parameters
 from recsys.models.fm.publish import rescaled
-from recsys.models.fm.samples import Blocks
+from recsys.models.fm.sides import Sides
 from recsys.models.ratings import Scale
 
 CLASSES = ("probit", "logistic", "hinge")
@@ -25,7 +25,7 @@ POINTWISE = ("squared", *CLASSES)
 
 
 @dataclass(frozen=True, eq=False)
-class Samples:
+class Labelled:
     """What the solvers of pointwise losses learn from.
 
     Parameters
@@ -46,7 +46,7 @@ class Problem:
 
     Parameters
     ----------
-    blocks : Blocks
+    sides : Sides
     rows : ndarray of shape (n,), int64
         The interactions learned from.
     targets : ndarray of shape (n,), float32
@@ -56,7 +56,7 @@ class Problem:
         Of ratings.
     """
 
-    blocks: Blocks
+    sides: Sides
     rows: NDArray[np.int64]
     targets: NDArray[np.float32]
     sample_weight: NDArray[np.float32] | None
@@ -69,7 +69,7 @@ class Problem:
         weight = dataset.interactions.weight
         scale = Scale.of(weight) if loss == "squared" else None
         rows = np.arange(len(weight)) if loss in POINTWISE else np.flatnonzero(weight != 0)
-        problem = cls(Blocks(dataset), rows, to_targets(weight[rows], loss, scale), None, scale, loss)
+        problem = cls(Sides(dataset), rows, to_targets(weight[rows], loss, scale), None, scale, loss)
         if not len(rows):
             raise InsufficientDataError("no interaction has a weight above 0", remedy="Check the weights")
         if sample_weight is None:
@@ -78,9 +78,9 @@ class Problem:
 
     def join(self, later: Interactions, *, only_new: bool) -> Problem:
         """Return the problem with later events; ratings keep their scale. What is learned from may be those alone."""
-        dataset = self.blocks.dataset.join(later)
+        dataset = self.sides.dataset.join(later)
         weight = dataset.interactions.weight
-        first = len(self.blocks.dataset.interactions) if only_new else 0
+        first = len(self.sides.dataset.interactions) if only_new else 0
         rows = np.arange(first, len(weight))
         if self.loss not in POINTWISE:
             rows = rows[weight[rows] != 0]
@@ -89,7 +89,7 @@ class Problem:
             known[self.rows] = self.sample_weight
         return replace(
             self,
-            blocks=Blocks(dataset),
+            sides=Sides(dataset),
             rows=rows,
             targets=to_targets(weight[rows], self.loss, self.scale),
             sample_weight=None if known is None else known[rows],
@@ -98,46 +98,46 @@ class Problem:
     @property
     def users(self) -> NDArray[np.int32]:
         """User of each sample."""
-        return self.blocks.dataset.interactions.user[self.rows]
+        return self.sides.dataset.interactions.user[self.rows]
 
     @property
     def items(self) -> NDArray[np.int32]:
         """Item of each sample."""
-        return self.blocks.dataset.interactions.item[self.rows]
+        return self.sides.dataset.interactions.item[self.rows]
 
     @property
     def contexts(self) -> NDArray[np.int32] | None:
         """Context of each sample."""
-        of_all = self.blocks.dataset.context_rows
+        of_all = self.sides.dataset.context_rows
         return None if of_all is None else of_all[self.rows]
 
     def design(self) -> Design:
         """Return the samples as rows of blocks."""
-        return self.blocks.design(self.users, self.items, self.contexts)
+        return self.sides.design(self.users, self.items, self.contexts)
 
     def observed(self) -> sp.csr_matrix:
         """Who has what, users x items; ratings are there whatever they are."""
-        user_items = self.blocks.dataset.user_items.copy()
+        user_items = self.sides.dataset.user_items.copy()
         if self.scale is None:
             user_items.eliminate_zeros()
         return user_items
 
     def pairs(self) -> tuple[FeatureMatrix, NDArray[np.int32], FeatureMatrix, NDArray[np.int32]]:
         """Distinct queries and the row of each sample, and the same of the items that somebody has."""
-        blocks, columns = [self.blocks.users.take(self.users)], self.contexts
-        if self.blocks.contexts is not None and columns is not None:
-            blocks.append(self.blocks.contexts.take(columns))
+        blocks, columns = [self.sides.users.take(self.users)], self.contexts
+        if self.sides.contexts is not None and columns is not None:
+            blocks.append(self.sides.contexts.take(columns))
         warm, item_rows = np.unique(self.items, return_inverse=True)
         queries = FeatureMatrix.side_by_side(blocks).distinct()
-        return *queries, self.blocks.items.take(warm), item_rows.astype(np.int32)
+        return *queries, self.sides.items.take(warm), item_rows.astype(np.int32)
 
-    def samples(self, negatives: int, sampling: str, exponent: float, seed: int) -> Samples:
+    def samples(self, negatives: int, sampling: str, exponent: float, seed: int) -> Labelled:
         """Return the samples with so many drawn pairs for each of the class +1, as members of the class -1."""
         if not negatives:
-            return Samples(self.design(), self.targets, self.sample_weight)
+            return Labelled(self.design(), self.targets, self.sample_weight)
         positives = np.flatnonzero(self.targets > 0)
         row, item = sample_negatives(
-            self.blocks.dataset,
+            self.sides.dataset,
             negatives,
             strategy=sampling,
             exponent=exponent,
@@ -145,14 +145,14 @@ class Problem:
             rows=self.rows[positives],
         )
         at, contexts = np.searchsorted(self.rows, row), self.contexts
-        design = self.blocks.design(
+        design = self.sides.design(
             np.append(self.users, self.users[at]),
             np.append(self.items, item),
             None if contexts is None else np.append(contexts, contexts[at]),
         )
         weight = self.sample_weight
         targets = np.append(self.targets, np.full(len(at), -1, np.float32))
-        return Samples(design, targets, None if weight is None else np.append(weight, weight[at]))
+        return Labelled(design, targets, None if weight is None else np.append(weight, weight[at]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from recsys.data.features import FeatureMatrix
 from recsys.encoding import Encoder
 from recsys.factors import Factors
 from recsys.models.fm.parameters import Parameters
-from recsys.models.fm.samples import Blocks
+from recsys.models.fm.sides import Sides
 from recsys.models.ratings import Scale
 from recsys.query_features import QueryFeatures
 
@@ -28,7 +28,7 @@ def rescaled(parameters: Parameters, scale: Scale | None) -> Parameters:
     )
 
 
-def to_factors(parameters: Parameters, blocks: Blocks, link: str, scale: Scale | None) -> Factors:
+def to_factors(parameters: Parameters, sides: Sides, link: str, scale: Scale | None) -> Factors:
     """Reduce a machine to `Factors`; its scores are the machine's predictions.
 
     With p the sum of x_j v_j over the features of a query and q that of an item, everything but ``<p, q>`` belongs to
@@ -39,21 +39,21 @@ def to_factors(parameters: Parameters, blocks: Blocks, link: str, scale: Scale |
     ----------
     parameters : Parameters
         In units of the targets.
-    blocks : Blocks
+    sides : Sides
     link : {"identity", "logistic", "probit"}
         From a prediction to what is reported.
     scale : Scale, optional
         Of ratings; predictions are held within their range.
     """
-    plain, signs = _cold_as_mean(parameters, blocks.cold).plain()
-    width, n_ids = plain.factors, len(blocks.dataset.users)
+    plain, signs = _cold_as_mean(parameters, sides.cold).plain()
+    width, n_ids = plain.factors, len(sides.dataset.users)
     signs = np.ascontiguousarray(signs[:width])
-    first_item = len(plain.weights) - blocks.items.n_features
-    users, items = slice(0, blocks.users.n_features), slice(first_item, None)
-    user_vectors, user_bias = _summed(blocks.users, plain, users, signs)
-    item_vectors, item_bias = _summed(blocks.items, plain, items, signs)
-    mean_vector, mean_weight = _mean_id(plain, slice(0, n_ids), blocks.cold)
-    data, rest = blocks.dataset, slice(n_ids, first_item)
+    first_item = len(plain.weights) - sides.items.n_features
+    users, items = slice(0, sides.users.n_features), slice(first_item, None)
+    user_vectors, user_bias = _summed(sides.users, plain, users, signs)
+    item_vectors, item_bias = _summed(sides.items, plain, items, signs)
+    mean_vector, mean_weight = _mean_id(plain, slice(0, n_ids), sides.cold)
+    data, rest = sides.dataset, slice(n_ids, first_item)
     query = QueryFeatures(
         user_encoder=Encoder.fit([], []) if data.user_features is None else data.user_features.encoder,
         context_encoder=Encoder.fit([], []) if data.context is None else data.context.encoder,

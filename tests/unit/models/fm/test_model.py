@@ -8,8 +8,8 @@ import pytest
 from recsys.data import Dataset, FeatureMatrix, Interactions, interactions_from_tuples
 from recsys.errors import ConfigError, DataError, RecsysError
 from recsys.models import FactorizationMachine
-from recsys.models.fm.model import LINKS, SOLVERS
 from recsys.models.fm.publish import rescaled, to_factors
+from recsys.models.fm.solving import LINKS, SOLVERS
 from recsys.query_features import predictions
 
 MEALS = ("breakfast", "dinner")
@@ -62,7 +62,7 @@ def test_what_is_published_predicts_what_was_learned(dataset, settings):
     model = FactorizationMachine(**{"factors": 4, "iterations": 8, **settings}).fit(dataset)
     problem, parameters = model.learned.problem, model.learned.parameters
     machine = rescaled(parameters, problem.scale)
-    factors = to_factors(machine, problem.blocks, LINKS.get(model.objective, "identity"), problem.scale)
+    factors = to_factors(machine, problem.sides, LINKS.get(model.objective, "identity"), problem.scale)
     if model.solver != "gibbs":  # which publishes a mean, not where it ended
         np.testing.assert_array_equal(factors.user_vectors, model.export().user_vectors)
     model._factors = factors

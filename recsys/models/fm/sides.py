@@ -1,4 +1,4 @@
-"""From a dataset to what a factorization machine is trained on: blocks of users, contexts and items, and targets."""
+"""The sides of a dataset as a factorization machine sees them: rows of features of users, contexts and items."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recsys.models.fm.parameters import Parameters
 
 
 @dataclass(frozen=True, eq=False)
-class Blocks:
+class Sides:
     """Everything known of users, contexts and items as feature rows; a context only where the dataset has some.
 
     A user's row is a one-hot id and the user's attributes, an item's likewise. Features are numbered users first, then
@@ -87,7 +87,7 @@ def _named(block: str, features: Features | None) -> list[tuple[str, str, str]]:
     return [(block, str(field), encoder.feature_name(j)) for j, field in enumerate(fields)]
 
 
-def carry_over(known: Blocks, learned: Parameters, wanted: Blocks, parameters: Parameters) -> None:
+def carry_over(known: Sides, learned: Parameters, wanted: Sides, parameters: Parameters) -> None:
     """Overwrite in place what an earlier machine has learned of the same ids and the same values of fields.
 
     Field weights are kept where both machines have the same number of fields.
