@@ -112,7 +112,7 @@ def xlearn(folder: Path, settings: Settings) -> Outcome:
 
 
 def libfm(folder: Path, settings: Settings) -> Outcome:
-    """Takes the rows in their order. Its training loss is told for squared loss only; that of MCMC is a mean of draws."""
+    """Takes the rows in their order. Training loss only where it is squared; that of MCMC is of the mean of draws."""
     rows, log, out = Rows.load(folder), folder / "libfm.log", folder / "libfm.out"
     method = {"sgd": "sgd", "als": "als", "gibbs": "mcmc"}[settings.algorithm]
     words: dict[str, object] = {
