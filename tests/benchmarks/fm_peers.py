@@ -13,7 +13,6 @@ import importlib.util
 import io
 import os
 import re
-import subprocess
 import tempfile
 import time
 import warnings
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from tests.benchmarks.fm_data import Rows
+from tests.benchmarks.memory import of_program
 
 LIBFM = os.environ.get("LIBFM", "")
 _VW_BITS = 18
@@ -45,11 +45,12 @@ class Settings:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Seconds of an epoch; after each, the training loss where it is told; predictions or probabilities."""
+    """Seconds of an epoch; predictions or probabilities; training losses by epoch, where told; bytes of a program."""
 
     seconds: float
     predicted: np.ndarray
     losses: tuple[float, ...] = ()
+    memory: int = 0
 
 
 Trainer = Callable[[Path, Settings], Outcome]
@@ -126,11 +127,11 @@ def libfm(folder: Path, settings: Settings) -> Outcome:
         del words["meta"]  # it has one penalty for all
         words["learn_rate"] = settings.learning_rate
     command = [LIBFM, *(str(word) for name, value in words.items() for word in (f"-{name}", value))]
-    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    text, memory = of_program(command)
     header, *lines = (line.split("\t") for line in log.read_text().splitlines())
     seconds = [float(line[header.index("time_learn")]) for line in lines]
     losses = tuple(map(float, re.findall(r"Iter.*Train=(\S+)", text))) if rows.loss == "squared" else ()
-    return Outcome(float(np.median(seconds)), np.loadtxt(out), losses)
+    return Outcome(float(np.median(seconds)), np.loadtxt(out), losses, memory)
 
 
 def vw(folder: Path, settings: Settings) -> Outcome:
@@ -198,24 +199,32 @@ def fastfm(folder: Path, settings: Settings) -> Outcome:
 
 @dataclass(frozen=True)
 class Peer:
-    """A trainer, what it is imported as (None: the program named by LIBFM), and what it can do."""
+    """A trainer, what it is imported as (None: the program named by LIBFM), and which losses it has by algorithm.
+
+    One that is `slow`, by tens of times, is not worth more than one round of two epochs.
+    """
 
     train: Trainer
     module: str | None
-    algorithms: tuple[str, ...]
-    losses: tuple[str, ...] = ("squared", "logistic")
+    can: frozenset[tuple[str, str]]
+    slow: bool = False
 
     @property
     def here(self) -> bool:
         return Path(LIBFM).is_file() if self.module is None else importlib.util.find_spec(self.module) is not None
 
 
+def _both(*algorithms: str) -> frozenset[tuple[str, str]]:
+    return frozenset((loss, algorithm) for loss in ("squared", "logistic") for algorithm in algorithms)
+
+
+_ALS = ("squared", "als")
 PEERS = {
-    "xlearn": Peer(xlearn, "xlearn", ("sgd", "adagrad")),
-    "libFM": Peer(libfm, None, ("sgd", "als", "gibbs")),
-    "VW lrqfa": Peer(vw, "vowpalwabbit", ("sgd",)),
-    "myfm": Peer(myfm, "myfm", ("gibbs",)),
-    "fastFM": Peer(fastfm, "fastFM", ("als", "gibbs")),
+    "xlearn": Peer(xlearn, "xlearn", _both("sgd", "adagrad")),
+    "libFM": Peer(libfm, None, _both("sgd", "gibbs") | {_ALS}),
+    "VW lrqfa": Peer(vw, "vowpalwabbit", frozenset({("squared", "sgd")}), slow=True),
+    "myfm": Peer(myfm, "myfm", _both("gibbs")),
+    "fastFM": Peer(fastfm, "fastFM", _both("gibbs") | {_ALS}),
 }
 
 

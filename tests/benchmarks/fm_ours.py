@@ -1,0 +1,55 @@
+"""Our solvers of factorization machines as a contestant, called as the model calls them."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from scipy.special import expit, ndtr
+
+from recsys.models.fm.gibbs import Draws, gibbs_epochs
+from recsys.models.fm.gradient import gradient_epochs
+from recsys.models.fm.parameters import Parameters, average
+from recsys.models.fm.sweeps import als_epochs
+from tests.benchmarks.fm_data import Rows
+from tests.benchmarks.fm_peers import Outcome, Settings
+
+ALGORITHMS = ("sgd", "momentum", "adagrad", "als", "gibbs")
+_KEPT = 32  # draws
+
+
+def train(folder: Path, settings: Settings) -> Outcome:
+    """Targets of squared loss are centred, those of Gibbs sampling scaled too; losses are told in their own units."""
+    rows = Rows.load(folder)
+    squared = rows.loss == "squared"
+    centre = float(rows.y.mean()) if squared else 0.0
+    scale = float(rows.y.std()) if squared and settings.algorithm == "gibbs" else 1.0
+    parameters = Parameters.random(
+        rows.train, settings.factors, settings.start * settings.factors**0.5, np.random.default_rng(1)
+    )
+    draws = Draws(min(_KEPT, (settings.epochs + 1) // 2), settings.epochs // 2)
+    ends, losses = [], []
+    for loss in _epochs(rows, ((rows.y - centre) / scale).astype(np.float32), parameters, draws, settings):
+        ends.append(time.process_time())
+        losses.append(loss**0.5 * scale if squared else loss)
+    machine = average(draws.kept) if draws.kept else parameters
+    y = machine.predict(rows.test) * scale + centre
+    predicted = y if squared else (expit(y) if settings.algorithm in ALGORITHMS[:3] else ndtr(y))
+    return Outcome(float(np.median(np.diff(ends))), predicted, tuple(losses))
+
+
+def _epochs(
+    rows: Rows, targets: np.ndarray, parameters: Parameters, draws: Draws, settings: Settings
+) -> Iterator[float]:
+    sampled = {"loss": "squared" if rows.loss == "squared" else "probit", "iterations": settings.epochs, "threads": 1}
+    if settings.algorithm == "gibbs":
+        rng = np.random.default_rng(2)
+        return gibbs_epochs(rows.train, targets, None, parameters, **sampled, draws=draws, rng=rng)
+    penalties = {"regularization": settings.regularization, "weight_regularization": settings.regularization}
+    if settings.algorithm == "als":
+        return als_epochs(rows.train, targets, None, parameters, **sampled, **penalties)
+    return gradient_epochs(
+        rows.train, targets, None, parameters, **penalties, loss=rows.loss, optimizer=settings.algorithm,
+        learning_rate=settings.learning_rate, momentum=0.9, iterations=settings.epochs, asynchronous=False, threads=1,
+        rng=np.random.default_rng(2), train_field_weights=False,
+    )  # fmt: skip
