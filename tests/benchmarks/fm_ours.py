@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from scipy.special import expit, ndtr
 
-from recsys.models.fm.als import als_epochs
 from recsys.models.fm.gibbs import gibbs_epochs
 from recsys.models.fm.gradient import gradient_epochs
+from recsys.models.fm.least_squares import als_epochs
 from recsys.models.fm.parameters import Parameters
 from recsys.models.fm.posterior import Posterior
 from tests.benchmarks.fm_data import Rows
