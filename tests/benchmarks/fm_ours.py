@@ -16,7 +16,7 @@ from tests.benchmarks.fm_data import Rows
 from tests.benchmarks.fm_peers import Outcome, Settings
 
 ALGORITHMS = ("sgd", "momentum", "adagrad", "als", "gibbs")
-_WIDER = 8  # times the factors of a draw: the mean of the second half of them
+_WIDER = 8  # times the factors of a draw: the mean of draws
 
 
 def train(folder: Path, settings: Settings) -> Outcome:
@@ -28,7 +28,7 @@ def train(folder: Path, settings: Settings) -> Outcome:
     parameters = Parameters.random(
         rows.train, settings.factors, settings.start * settings.factors**0.5, np.random.default_rng(1)
     )
-    posterior = Posterior(rows.train, settings.epochs // 2, _WIDER * settings.factors)
+    posterior = Posterior(rows.train, settings.burn_in, _WIDER * settings.factors)
     ends, losses = [], []
     for loss in _epochs(rows, ((rows.y - centre) / scale).astype(np.float32), parameters, posterior, settings):
         ends.append(time.process_time())

@@ -40,7 +40,7 @@ class Settings:
     learning_rate: float = 0.02
     regularization: float = 1e-4  # of a step's vectors (sgd, adagrad); of all vectors (als)
     start: float = 0.1  # deviation of the numbers of the first vectors
-    kept: int | None = None  # draws at the end, of epochs; None: those of the library's choice
+    burn_in: int = 5  # draws left out of the mean (gibbs), as myfm's default has it; libFM and fastFM keep all
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def vw(folder: Path, settings: Settings) -> Outcome:
 
 
 def myfm(folder: Path, settings: Settings) -> Outcome:
-    """Gibbs sampling, half of the draws kept; the logistic loss by its probit model."""
+    """Gibbs sampling; the logistic loss by its probit model."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of how it finds its version
         from myfm import MyFMGibbsClassifier, MyFMGibbsRegressor
@@ -172,7 +172,7 @@ def myfm(folder: Path, settings: Settings) -> Outcome:
         warnings.simplefilter("ignore")
         model.fit(
             train, rows.y if squared else rows.y > 0, n_iter=settings.epochs, grouping=rows.train.field_of.tolist(),
-            n_kept_samples=settings.kept, callback=hear,
+            n_kept_samples=settings.epochs - settings.burn_in, callback=hear,
         )  # fmt: skip
     return Outcome(float(np.median(np.diff(ends))), model.predict(test) if squared else model.predict_proba(test))
 
