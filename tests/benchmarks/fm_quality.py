@@ -24,9 +24,9 @@ from tests.benchmarks.fm_peers import Outcome, Settings, Trainer, installed
 FACTORS, SWEEPS, FOLDS = 8, 200, 5
 Trial = tuple[float, float, int]  # learning rate, penalty, epochs
 TRIALS: dict[str, list[Trial]] = {
-    "sgd": [(rate, penalty, 40) for rate in (0.005, 0.01, 0.02) for penalty in (0.02, 0.05, 0.1)],
-    "adagrad": [(rate, penalty, 40) for rate in (0.02, 0.05, 0.1) for penalty in (1e-3, 1e-2, 1e-1)],
-    "als": [(0.0, penalty, sweeps) for penalty in (5.0, 10.0, 20.0) for sweeps in (20, 60, SWEEPS)],
+    "sgd": [(rate, penalty, 40) for rate in (0.002, 0.005, 0.01) for penalty in (0.02, 0.05, 0.1)],
+    "adagrad": [(rate, penalty, 40) for rate in (0.02, 0.05, 0.1) for penalty in (0.01, 0.1, 0.3)],
+    "als": [(0.0, penalty, sweeps) for penalty in (10.0, 20.0, 40.0) for sweeps in (10, 20, 60)],
     "gibbs": [(0.0, 0.0, SWEEPS)],
 }
 BEST: dict[str, Trial] = {}
