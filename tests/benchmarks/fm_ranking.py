@@ -32,6 +32,15 @@ def power_law(users: int) -> tuple[sp.csr_matrix, FeatureMatrix]:
     return made.interactions.to_csr(), FeatureMatrix.side_by_side(fields)
 
 
+def item_side(machine: Parameters, items: FeatureMatrix, first: int) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors and biases of items whose features begin at a number: their part of y, pairs within an item included."""
+    here, x = slice(first, first + items.n_features), items.to_csr()
+    vectors = x @ machine.vectors[here]
+    lengths = np.einsum("jk,jk->j", machine.vectors[here], machine.vectors[here])
+    own = np.einsum("ik,ik->i", vectors, vectors) - x.multiply(x) @ lengths
+    return vectors, x @ machine.weights[here] + own / 2
+
+
 class Ours:
     """The epochs behind WARP."""
 
@@ -53,11 +62,7 @@ class Ours:
         next(self.epochs)
 
     def scores(self) -> Scores:
-        table, n, x = self.parameters.vectors, self.n_users, self.items.to_csr()
-        v, w = table[n:], self.parameters.weights[n:]
-        q = x @ v
-        own = np.einsum("ij,ij->i", q, q) - x.multiply(x) @ np.einsum("ij,ij->i", v, v)
-        return table[:n], q, x @ w + own / 2
+        return self.parameters.vectors[: self.n_users], *item_side(self.parameters, self.items, self.n_users)
 
 
 class Lightfm:
