@@ -29,7 +29,17 @@ TRIALS: dict[str, list[Trial]] = {
     "als": [(0.0, penalty, sweeps) for penalty in (10.0, 20.0, 40.0) for sweeps in (10, 20, 60)],
     "gibbs": [(0.0, 0.0, SWEEPS)],
 }
-BEST: dict[str, Trial] = {}
+BEST: dict[str, Trial] = {
+    "BiasedMF": (0.01, 0.05, 40),
+    "ours, sgd": (0.002, 0.02, 40),
+    "ours, adagrad": (0.02, 0.1, 40),
+    "ours, als": (0.0, 20.0, 10),
+    "xlearn, sgd": (0.002, 0.02, 40),
+    "xlearn, adagrad": (0.05, 0.1, 40),
+    "libFM, sgd": (0.002, 0.02, 40),
+    "libFM, als": (0.0, 20.0, 10),
+    "fastFM, als": (0.0, 20.0, 10),
+}
 """By contestant, the best of its trials on the validation part; what has only one is not listed."""
 
 
