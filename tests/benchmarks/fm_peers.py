@@ -9,6 +9,7 @@ field-aware one, with a vector of a feature for every other field, and steps for
 """
 
 import contextlib
+import functools
 import importlib.util
 import io
 import os
@@ -228,6 +229,7 @@ PEERS = {
 }
 
 
+@functools.cache  # says so once
 def installed() -> dict[str, Peer]:
     """The peers that are here; a missing one is named on the terminal."""
     for name, peer in PEERS.items():
