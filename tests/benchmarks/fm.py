@@ -23,9 +23,10 @@ from tests.benchmarks.fm_peers import PEERS, Outcome, Settings, installed
 from tests.benchmarks.harness import options, report
 from tests.benchmarks.memory import alone, peak_of
 
+# At these all but VW predict rows nobody saw better than a constant does, and ours ends at the lower training loss.
 SETTINGS = {
-    "sgd": Settings("sgd", learning_rate=0.02),
-    "adagrad": Settings("adagrad", learning_rate=0.05),
+    "sgd": Settings("sgd", learning_rate=0.02, regularization=0.1),
+    "adagrad": Settings("adagrad", learning_rate=0.05, regularization=0.1),
     "als": Settings("als", regularization=10.0),
     "gibbs": Settings("gibbs"),
 }

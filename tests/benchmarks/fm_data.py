@@ -45,7 +45,8 @@ class Rows:
     @classmethod
     def load(cls, folder: Path) -> "Rows":
         """Read what `save` wrote."""
-        rows = pickle.loads((folder / "rows.pickle").read_bytes())
+        with (folder / "rows.pickle").open("rb") as file:
+            rows = pickle.load(file)
         assert isinstance(rows, cls)
         return rows
 
