@@ -2,8 +2,8 @@
 
 Rows of ten one-hot fields with a planted machine of 16 factors and noise, one core, processor time of an epoch. In a
 round every contestant trains once, each in a process of its own. What a library computes and what is left out of its
-seconds: see `fm_peers`. "loss" is that of the training rows during or after the last epoch, where it is told, "held
-out" that of rows nobody saw: RMSE, or logistic loss. WARP with features, RMSE on ml-latest-small and lists with
+seconds: see `fm_peers`. "loss" is that of the training rows during or after the last epoch, where it is told (ours of
+ALS with the penalty), "held out" that of rows nobody saw: RMSE, or logistic loss. WARP with features, RMSE on ml-latest-small and lists with
 context: see `fm_ranking`, `fm_quality` and `fm_topn`.
 """
 
@@ -14,6 +14,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 import importlib
 import statistics
 import tempfile
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,7 +39,9 @@ CONTESTS = [
 def measured(name: str, folder: str, settings: Settings) -> tuple[Outcome, int]:
     """Train a contestant; also its peak memory, the rows as it holds them included."""
     if name != "ours" and (module := PEERS[name].module):
-        importlib.import_module(module)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of how myfm finds its version
+            importlib.import_module(module)
     train = fm_ours.train if name == "ours" else PEERS[name].train
     outcomes: list[Outcome] = []
     peak = peak_of(lambda: outcomes.append(train(Path(folder), settings)))
