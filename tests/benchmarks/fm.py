@@ -3,8 +3,8 @@
 Rows of ten one-hot fields with a planted machine of 16 factors and noise, one core, processor time of an epoch. In a
 round every contestant trains once, each in a process of its own. What a library computes and what is left out of its
 seconds: see `fm_peers`. "loss" is that of the training rows during or after the last epoch, where it is told (ours of
-ALS with the penalty), "held out" that of rows nobody saw: RMSE, or logistic loss. WARP with features, RMSE on ml-latest-small and lists with
-context: see `fm_ranking`, `fm_quality` and `fm_topn`.
+ALS with the penalty), "held out" that of rows nobody saw: RMSE, or logistic loss. WARP with features, RMSE on
+ml-latest-small and lists with context: see `fm_ranking`, `fm_quality` and `fm_topn`.
 """
 
 import os
