@@ -46,6 +46,7 @@ bench: $(PEERED)/built  ## benchmarks against the peers in .venv-bench, results 
 	$(PEERED)/bin/python -m tests.benchmarks.als
 	$(PEERED)/bin/python -m tests.benchmarks.bpr
 	$(PEERED)/bin/python -m tests.benchmarks.sgd_mf
+	$(PEERED)/bin/python -m tests.benchmarks.fm
 	$(PEERED)/bin/python -m tests.benchmarks.growth
 
 install: $(VENV)/built
@@ -54,8 +55,8 @@ LOCK := uv pip compile pyproject.toml --group build --universal --python-version
   --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --upgrade --quiet
 lock:            ## write .requirements.lock and .requirements-bench.lock anew from pyproject.toml (needs uv)
 	$(LOCK) --all-extras --group dev --output-file .requirements.lock
-	$(LOCK) --extra batch --group bench --group bench-build --constraint .requirements.lock \
-	  --output-file .requirements-bench.lock
+	sed '$(call NAMED,setuptools)d' .requirements.lock | $(LOCK) --extra batch --group bench --group bench-build \
+	  --constraint - --output-file .requirements-bench.lock
 
 clean:           ## remove what make made
 	rm -rf $(VENV) $(PEERED) build recsys/kernels/_kernels*.pyi .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -78,7 +79,8 @@ $(VENV)/built: $(VENV)/locked pyproject.toml CMakeLists.txt $(wildcard recsys/ke
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	@touch $@
 
-# The peers come last and one by one: some are built here, and one that cannot be must not stop the others.
+# The peers come last and one by one: some are built here, and one that cannot be must not stop the others. Old ones
+# need the locked cmake on their path and its leave to ask for less than CMake 3.5.
 PEERS := $(shell sed -n '/^bench = \[/,/^\]/s/^ *"\([a-z-]*\).*/\1/p' pyproject.toml)
 NAMED  = /^$(1)==/,/[^\\]$$/
 $(PEERED)/locked: $(VENV)/locked .requirements-bench.lock
@@ -86,6 +88,7 @@ $(PEERED)/locked: $(VENV)/locked .requirements-bench.lock
 	@mkdir -p build; sed '$(foreach peer,$(PEERS),$(call NAMED,$(peer))d;)' .requirements-bench.lock > build/bench.txt
 	$(PEERED)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r build/bench.txt
 	@$(foreach peer,$(PEERS),sed -n '$(call NAMED,$(peer))p' .requirements-bench.lock > build/bench.txt; \
+	  PATH="$(abspath $(PEERED))/bin:$$PATH" CMAKE_POLICY_VERSION_MINIMUM=3.5 \
 	  $(PEERED)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-build-isolation --no-deps \
 	  -r build/bench.txt > build/$(peer).log 2>&1 || echo "$(peer) cannot be installed here (build/$(peer).log): left out";)
 	@touch $@

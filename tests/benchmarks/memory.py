@@ -2,8 +2,10 @@
 
 import multiprocessing
 import re
+import subprocess
+import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,21 @@ def peak_of(work: Callable[[], object]) -> int:
     return _resident("VmHWM") - before
 
 
-def _resident(name: str) -> int:
-    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found
-    return int(found[1]) * 1024
+def of_program(command: list[str]) -> tuple[str, int]:
+    """Run a program; return what it printed and its peak, as last seen 20 ms before its end at the latest."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as program:
+        with ThreadPoolExecutor(1) as pool:
+            printed, peak = pool.submit(program.communicate), 0
+            while not printed.done():
+                peak = max(peak, _resident("VmHWM", program.pid))
+                time.sleep(0.02)
+        text = printed.result()[0]
+    if program.returncode:
+        raise subprocess.CalledProcessError(program.returncode, command, text)
+    return text, peak
+
+
+def _resident(name: str, process: int | str = "self") -> int:
+    """Bytes; 0 of a process that has ended."""
+    found = re.search(rf"{name}:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
+    return int(found[1]) * 1024 if found else 0
