@@ -29,6 +29,17 @@ def predictions(
     return np.clip(y, lowest, highest)
 
 
+def _encoded(
+    encoder: Encoder, context: Mapping[str, Any], first: int, first_missing: int
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Features and values of one side, with those of the fields that gave none."""
+    features, values = encoder.encode_one({name: context[name] for name in encoder.names if name in context})
+    there = np.searchsorted(encoder.offsets, features, side="right") - 1
+    missing = np.setdiff1d(np.arange(len(encoder.names)), there)
+    numbered = np.concatenate([features + first, missing + first_missing]).astype(np.int32)
+    return numbered, np.concatenate([values, np.ones(len(missing), np.float32)])
+
+
 @dataclass(frozen=True, eq=False)
 class QueryFeatures:
     """The query side of a factorization machine (Rendle 2010), for users and contexts nobody has seen.
@@ -40,12 +51,13 @@ class QueryFeatures:
         constant = sum_j x_j (w_j + <user_vector, v_j>_s + <p - x_j v_j, v_j>_s / 2)
 
     The item vectors carry the signs already. For ranking only ``user_vector + p`` matters. Attributes of somebody
-    unknown are features like those of the context; those of a known user are in the user's own vector and bias.
+    unknown are features like those of the context; those of a known user are in the user's own vector and bias. A field
+    that is not given, or whose value nobody has met, counts as it did in the mean of training: a feature of its own.
 
     Parameters
     ----------
     user_encoder, context_encoder : Encoder
-        Features are numbered through: those of users first.
+        Features are numbered through: those of users, those of contexts, then one for each of these fields not given.
     weights : ndarray of shape (n_features,), float32
         w.
     vectors : ndarray of shape (n_features, d), float32
@@ -86,7 +98,8 @@ class QueryFeatures:
 
     def check(self, n_users: int, width: int) -> None:
         """Raise `DataError` unless everything fits so many users and item vectors of that width."""
-        n_features = self.user_encoder.n_features + self.context_encoder.n_features
+        sides = self.user_encoder, self.context_encoder
+        n_features = sum(one.n_features + len(one.names) for one in sides)
         for name, shape in (
             ("weights", (n_features,)),
             ("vectors", (n_features, width)),
@@ -131,21 +144,22 @@ class QueryFeatures:
             if name not in self.known_fields:
                 known = f"it knows {', '.join(self.known_fields)}" if self.known_fields else "it knows none"
                 raise DataError(f"the model knows no field {name[:100]!r}; {known}", field=name[:100])
-        sides = []
-        for encoder in (self.user_encoder, self.context_encoder):
-            sides.append(encoder.encode_one({name: context[name] for name in encoder.names if name in context}))
-        (of_user, of_user_values), (of_context, of_context_values) = sides
-        of_context = of_context + np.int32(self.user_encoder.n_features)
+        n_user, n_given = self.user_encoder.n_features, self.user_encoder.n_features + self.context_encoder.n_features
+        of_user = _encoded(self.user_encoder, context, 0, n_given)
+        of_context = _encoded(self.context_encoder, context, n_user, n_given + len(self.user_encoder.names))
         if known_user:
-            return of_context, of_context_values
-        return np.concatenate([of_user, of_context]), np.concatenate([of_user_values, of_context_values])
+            return of_context
+        return np.concatenate([of_user[0], of_context[0]]), np.concatenate([of_user[1], of_context[1]])
 
     def feature_name(self, feature: int) -> str:
         """Return ``field=value`` of a feature."""
         n_user = self.user_encoder.n_features
         if feature < n_user:
             return self.user_encoder.feature_name(feature)
-        return self.context_encoder.feature_name(feature - n_user)
+        if feature < n_user + self.context_encoder.n_features:
+            return self.context_encoder.feature_name(feature - n_user)
+        fields = (*self.user_encoder.names, *self.context_encoder.names)
+        return f"{fields[feature - n_user - self.context_encoder.n_features]} not given"
 
     def points(
         self, user: NDArray[np.floating], features: NDArray[np.int32], values: NDArray[np.float32]

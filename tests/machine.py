@@ -63,12 +63,13 @@ class Machine:
         user, item = (slice(*starts[n : n + 2]) for n in range(2))
         user_vectors, user_bias = own(self.blocks[0], weights[user], vectors[user], signs)
         item_vectors, item_bias = own(self.blocks[1], weights[item], vectors[item], signs)
+        n_fields = len(self.users.names) + len(self.context.names)
         asked = np.r_[np.arange(N_USERS, starts[1]), np.arange(starts[2], starts[3])]
         query = QueryFeatures(
             self.users,
             self.context,
-            weights[asked],
-            vectors[asked],
+            np.append(weights[asked], np.zeros(n_fields, np.float32)),  # what is not given says nothing here
+            np.concatenate([vectors[asked], np.zeros((n_fields, len(signs)), np.float32)]),
             signs,
             user_bias,
             vectors[:N_USERS].mean(axis=0),

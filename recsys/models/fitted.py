@@ -12,6 +12,7 @@ from recsys.data.dataset import Dataset
 from recsys.errors import ConfigError, UnknownItemError, UnknownUserError
 from recsys.factors import Factors
 from recsys.index import Exclusions, ItemIndex
+from recsys.models.queries import Context, Queries
 from recsys.recommendations import Recommendations
 
 
@@ -57,10 +58,35 @@ class FittedFactors(Fitted):
     threads: int
     _factors: Factors
 
-    def recommend(self, users: Sequence[str], k: int = 10, *, exclude_seen: bool = True) -> Recommendations:
-        """Top-k items of each user; `UnknownUserError` for one the model was not trained on."""
+    def recommend(
+        self,
+        users: Sequence[str],
+        k: int = 10,
+        *,
+        exclude_seen: bool = True,
+        context: Context | Sequence[Context] | None = None,
+    ) -> Recommendations:
+        """Top-k items of each user, in a context where one is given.
+
+        Parameters
+        ----------
+        users : sequence of str
+            `UnknownUserError` for one the model was not trained on.
+        k : int
+        exclude_seen : bool
+            Leave out what the user has.
+        context : mapping, or a sequence of one for each user, optional
+            Values of context fields, such as ``{"hour": 20, "device": "tv"}``, where the model has learned some. A
+            field that is not given counts as in the mean of training.
+        """
         rows = self.user_rows(users)
-        return self._lists(self._factors.user_vectors[rows], rows, k, exclude_seen=exclude_seen)
+        found = self._index.search(
+            np.ascontiguousarray(Queries.of(self._factors, rows, context).vectors),
+            checked_k(k),
+            exclude=self.seen(rows) if exclude_seen else None,
+            threads=self.threads,
+        )
+        return Recommendations(*found, self.dataset.items)
 
     def similar_items(self, item: str, k: int = 10) -> Recommendations:
         """Return one list, the items nearest to `item` by cosine, without itself."""
@@ -72,18 +98,6 @@ class FittedFactors(Fitted):
         """Return the published form: its scores are the model's."""
         _ = self.dataset
         return self._factors
-
-    def _lists(
-        self, queries: NDArray[np.float32], rows: NDArray[np.int32], k: int, *, exclude_seen: bool
-    ) -> Recommendations:
-        """Top-k of query vectors, without what the users of these rows have."""
-        found = self._index.search(
-            np.ascontiguousarray(queries),
-            checked_k(k),
-            exclude=self.seen(rows) if exclude_seen else None,
-            threads=self.threads,
-        )
-        return Recommendations(*found, self.dataset.items)
 
     def _keep(self, dataset: Dataset, factors: Factors) -> None:
         factors.check_finite()

@@ -20,7 +20,7 @@ from recsys.data import Dataset, FeatureMatrix
 from recsys.data.sources import Rejected, read_table
 from recsys.factors import Factors
 from recsys.models import FactorizationMachine
-from recsys.models.fm.query import Queries
+from recsys.models.queries import Queries
 from tests.benchmarks.fm_data import MOVIELENS, movielens
 
 FACTORS, EPOCHS, JUDGED_EVERY, TRIALS, HOURS = 32, 60, 4, 12, 24

@@ -22,7 +22,7 @@ def query(**changes):
     users = Encoder.fit(["country"], [{"country": "at"}, {"country": "de"}])
     context = Encoder.fit(["hour:category"], [{"hour": "1"}])
     nothing = replace(QueryFeatures.nothing(3, 2), user_encoder=users, context_encoder=context)
-    return replace(nothing, **{"weights": np.ones(3, np.float32), "vectors": np.ones((3, 2), np.float32), **changes})
+    return replace(nothing, **{"weights": np.ones(5, np.float32), "vectors": np.ones((5, 2), np.float32), **changes})
 
 
 def history_map(**changes):
@@ -114,7 +114,10 @@ def test_features_of_users_come_before_those_of_contexts_and_have_names():
     assert (features.tolist(), values.tolist()) == ([1, 2], [1.0, 1.0])
     assert [asked.feature_name(one) for one in features] == ["country=de", "hour=1"]
     assert asked.encode({"country": "de", "hour": "1"}, known_user=True)[0].tolist() == [2]
-    assert asked.encode({"country": "fr", "hour": None}, known_user=False)[0].tolist() == []
+    missing, values = asked.encode({"country": "fr", "hour": None}, known_user=False)
+    assert (missing.tolist(), values.tolist()) == ([3, 4], [1.0, 1.0])
+    assert [asked.feature_name(one) for one in missing] == ["country not given", "hour not given"]
+    assert asked.encode({}, known_user=True)[0].tolist() == [4]
 
 
 def test_a_field_of_both_sides_counts_on_both():

@@ -20,14 +20,13 @@ from recsys.models.fm.design import Design
 from recsys.models.fm.parameters import Parameters
 from recsys.models.fm.problem import POINTWISE, Labelled, Learned, Problem, checked_weight, to_targets
 from recsys.models.fm.publish import rescaled, to_factors
-from recsys.models.fm.query import Context, Queries
 from recsys.models.fm.rows import RowPredictor
 from recsys.models.fm.sides import carry_over
 from recsys.models.fm.solving import GRADIENT, LINKS, SOLVERS, Solving, usual
 from recsys.models.history import fit_history_map
+from recsys.models.queries import Context, Queries
 from recsys.models.ratings import Scale
 from recsys.models.training import EpochModel, OnEpoch
-from recsys.recommendations import Recommendations
 
 _PAIRS = 2**16  # predicted at once
 
@@ -301,29 +300,6 @@ class FactorizationMachine(Solving, EpochModel):
             some = slice(at, at + _PAIRS)
             parts.append(queries.take(some).predict(self._factors, item[some]))
         return np.concatenate(parts)
-
-    def recommend(
-        self,
-        users: Sequence[str],
-        k: int = 10,
-        *,
-        exclude_seen: bool = True,
-        context: Context | Sequence[Context] | None = None,
-    ) -> Recommendations:
-        """Top-k items of each user, in a context where one is given.
-
-        Parameters
-        ----------
-        users : sequence of str
-            `UnknownUserError` for one the model was not trained on.
-        k : int
-        exclude_seen : bool
-            Leave out what the user has.
-        context : mapping, or a sequence of one for each user, optional
-            Values of context fields, such as ``{"hour": 20, "device": "tv"}``.
-        """
-        rows = self.user_rows(users)
-        return self._lists(Queries.of(self._factors, rows, context).vectors, rows, k, exclude_seen=exclude_seen)
 
     def export(self) -> Factors:
         """Return the published form: one dot product for any user, context and item, known or not.

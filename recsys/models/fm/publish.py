@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.data.features import FeatureMatrix
+from recsys.data.features import FeatureMatrix, Features
 from recsys.encoding import Encoder
 from recsys.factors import Factors
 from recsys.models.fm.parameters import Parameters
@@ -54,11 +55,12 @@ def to_factors(parameters: Parameters, sides: Sides, link: str, scale: Scale | N
     item_vectors, item_bias = _summed(sides.items, plain, items, signs)
     mean_vector, mean_weight = _mean_id(plain, slice(0, n_ids), sides.cold)
     data, rest = sides.dataset, slice(n_ids, first_item)
+    usual = _usual_fields(plain, sides)
     query = QueryFeatures(
         user_encoder=Encoder.fit([], []) if data.user_features is None else data.user_features.encoder,
         context_encoder=Encoder.fit([], []) if data.context is None else data.context.encoder,
-        weights=np.ascontiguousarray(plain.weights[rest]),
-        vectors=np.ascontiguousarray(plain.vectors[rest, :width]),
+        weights=np.append(plain.weights[rest], usual[:, 0]),
+        vectors=np.concatenate([plain.vectors[rest, :width], usual[:, 1 : width + 1]]),
         signs=signs,
         bias=float(plain.bias[0]),
         user_bias=user_bias,
@@ -69,6 +71,27 @@ def to_factors(parameters: Parameters, sides: Sides, link: str, scale: Scale | N
         highest=np.inf if scale is None else scale.highest,
     )
     return Factors(user_vectors, np.ascontiguousarray(item_vectors * signs), item_bias, query=query)
+
+
+def _usual_fields(p: Parameters, sides: Sides) -> NDArray[np.float32]:
+    """Weight and vector of each field of users and contexts in the mean of training, shape (n_fields, 1 + padded d).
+
+    A user with interactions counts once, a context with every interaction in it.
+    """
+    data, table = sides.dataset, np.column_stack([p.weights, p.vectors]).astype(np.float64)
+    means = [np.zeros((0, table.shape[1]))]
+    given: list[tuple[Features | None, NDArray[Any], int]] = []
+    given.append((data.user_features, ~sides.cold[: len(data.users)], len(data.users)))
+    if data.context_rows is not None and data.context is not None:
+        occurs = np.bincount(data.context_rows, minlength=len(data.context.matrix))
+        given.append((data.context, occurs, sides.users.n_features))
+    for features, weight, first in given:
+        if features is not None:
+            share = features.matrix.to_csr().T @ (weight / weight.sum())
+            here = table[first : first + len(share)] * share[:, None]
+            fields = np.equal.outer(np.arange(len(features.matrix.fields)), features.matrix.field_of)
+            means.append(fields @ here)
+    return np.concatenate(means).astype(np.float32)
 
 
 def _cold_as_mean(parameters: Parameters, cold: NDArray[np.bool_]) -> Parameters:

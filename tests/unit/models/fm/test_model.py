@@ -10,6 +10,7 @@ from recsys.errors import ConfigError, DataError, RecsysError
 from recsys.models import FactorizationMachine
 from recsys.models.fm.publish import rescaled, to_factors
 from recsys.models.fm.solving import LINKS, SOLVERS
+from recsys.models.queries import Queries
 from recsys.query_features import predictions
 
 MEALS = ("breakfast", "dinner")
@@ -101,6 +102,19 @@ def test_the_hour_decides_what_is_offered(dataset, settings):
     each = model.recommend(users[:2], k=3, context=[{"hour": 8}, {"hour": 20}]).lists()
     assert each[0] == model.recommend(["u0"], k=3, context={"hour": 8}).lists()[0]
     assert each[1] == model.recommend(["u1"], k=3, context={"hour": 20}).lists()[0]
+
+
+def test_a_field_that_is_not_given_counts_as_in_the_mean_of_training(dataset):
+    model = FactorizationMachine(factors=4, loss="squared", solver="als", regularization=1.0).fit(dataset)
+    factors, shares = model.export(), np.bincount(dataset.context_rows) / len(dataset.interactions)
+    hours = [int(dataset.context.encoder.feature_name(j).split("=")[1]) for j in range(2)]
+    share_of = {hour: shares[dataset.context.matrix.features[j]] for j, hour in enumerate(hours)}
+    vectors = {hour: Queries.of(factors, np.array([3]), {"hour": hour}).vectors[0] for hour in hours}
+    mean = sum(share_of[hour] * vectors[hour] for hour in hours)
+    np.testing.assert_allclose(Queries.of(factors, np.array([3]), None).vectors[0], mean, rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(
+        Queries.of(factors, np.array([3]), {"hour": 5}).vectors, Queries.of(factors, np.array([3]), None).vectors
+    )
 
 
 def test_an_item_nobody_has_is_known_by_its_attributes(dataset):

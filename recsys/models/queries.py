@@ -1,4 +1,4 @@
-"""Queries of a fitted machine offline: users in contexts, many at a time, over its `Factors`."""
+"""Queries offline: users in contexts, many at a time, over the `Factors` of a model."""
 
 from __future__ import annotations
 
@@ -43,11 +43,18 @@ class Queries:
             raise ConfigError(
                 f"context is one mapping for all or one for each of {len(users):,}, not {len(contexts):,}"
             )
-        for name in {name for one in contexts for name in one} - set(query.known_fields):
-            raise ConfigError(f"the model knows no field {name!r}; it knows {', '.join(query.known_fields) or 'none'}")
+        known_fields = query.known_fields
+        for name in {name for one in contexts for name in one} - set(known_fields):
+            raise ConfigError(f"the model knows no field {name!r}; it knows {', '.join(known_fields) or 'none'}")
+        if not known_fields:
+            constants = query.bias + np.where(unknown, query.mean_user_bias, query.user_bias[users].astype(np.float64))
+            vectors = np.where(unknown[:, None], query.mean_user, factors.user_vectors[users])
+            return cls(vectors, constants)
         place = np.zeros(len(users), np.int64) if len(contexts) == 1 else np.arange(len(users))
-        of_users, of_contexts = (_rows(side, contexts)[place] for side in (query.user_encoder, query.context_encoder))
-        x = sp.hstack([sp.diags(unknown.astype(np.float64)) @ of_users, of_contexts]).tocsr()
+        sides = [_rows(side, contexts) for side in (query.user_encoder, query.context_encoder)]
+        (of_users, no_users), (of_contexts, no_contexts) = [(given[place], missing[place]) for given, missing in sides]
+        asked = sp.diags(unknown.astype(np.float64))
+        x = sp.hstack([asked @ of_users, of_contexts, asked @ no_users, no_contexts]).tocsr()
         v, u = query.vectors.astype(np.float64), factors.user_vectors[users].astype(np.float64)
         u[unknown] = query.mean_user
         p = np.asarray(x @ v)
@@ -69,6 +76,11 @@ class Queries:
         return factors.queries.predictions(y).astype(np.float32)
 
 
-def _rows(encoder: Encoder, contexts: Sequence[Context]) -> sp.csr_matrix:
+def _rows(encoder: Encoder, contexts: Sequence[Context]) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+    """Features of contexts, and a 1 for each field that gave none."""
     indptr, features, values = encoder.encode(contexts)
-    return sp.csr_matrix((values.astype(np.float64), features, indptr), shape=(len(contexts), encoder.n_features))
+    given = sp.csr_matrix((values.astype(np.float64), features, indptr), shape=(len(contexts), encoder.n_features))
+    there = np.zeros((len(contexts), len(encoder.names)))
+    fields = np.searchsorted(encoder.offsets, features, side="right") - 1
+    there[np.repeat(np.arange(len(contexts)), np.diff(indptr)), fields] = 1
+    return given, sp.csr_matrix(1 - there)
