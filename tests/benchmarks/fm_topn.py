@@ -162,16 +162,15 @@ class Contestant:
         return (_our_settings if self.model == "ours" else _lightfm_settings)(rng)
 
 
-_OURS = {"loss": "softmax", "learning_rate": 0.669, "regularization": 0.0835, "negatives": 10, "sampling": "in_batch"}
+_LIGHTFM = {"learning_rate": 0.0502, "item_alpha": 3.88e-4, "user_alpha": 1.267e-4, "max_sampled": 100}
+_SOFTMAX = {
+    "loss": "softmax", "learning_rate": 0.234, "regularization": 0.0257, "negatives": 10, "sampling": "in_batch",
+}  # fmt: skip
 CONTESTANTS = [
-    Contestant("ours", True, _OURS, 28),
-    Contestant(
-        "lightfm", True, {"learning_rate": 0.0502, "item_alpha": 3.88e-4, "user_alpha": 1.27e-4, "max_sampled": 30}, 20
-    ),
-    Contestant("ours", False, _OURS, 20),
-    Contestant(
-        "lightfm", False, {"learning_rate": 0.103, "item_alpha": 1.54e-4, "user_alpha": 7e-6, "max_sampled": 30}, 12
-    ),
+    Contestant("ours", True, {"loss": "implicit", "unobserved_weight": 0.95, "regularization": 2.695}, 8),
+    Contestant("lightfm", True, _LIGHTFM, 48),
+    Contestant("ours", False, _SOFTMAX, 44),
+    Contestant("lightfm", False, _LIGHTFM, 52),
 ]
 
 
