@@ -86,8 +86,7 @@ def check_settings(config: JobConfig) -> None:
     """Refuse settings of model, features and cleaning that cannot be used, before anything is read or stored."""
     make_model(config.model)
     fields = config.features
-    asked = (*fields.user, *fields.item, *fields.context)
-    field_names(asked)
+    asked = [name for side in (fields.user, fields.item, fields.context) for name in field_names(side)]
     if asked and config.model.get("kind", "als") != FactorizationMachine.kind:
         raise ConfigError(f"[features] {', '.join(asked)}: only [model] kind = 'fm' learns fields")
     with suppress(InsufficientDataError):  # one event: enough to try the cleaning on, not to survive it
