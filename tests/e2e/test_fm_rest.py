@@ -66,7 +66,8 @@ def write(folder):
             when = 1_767_225_600 + 86_400 * day + 3600 * there["hour"]
             lines.append(f"u{user},{film},{rating},{when},{there['device']},{draw.randrange(10, 30)}")
     (folder / "events.csv").write_text("\n".join([*lines, ""]))
-    (folder / "items.csv").write_text("item,genres\n" + "".join(f"{one},{genre}\n" for one, genre in genres.items()))
+    items = [f"{one},{genre}" for one, genre in reversed(genres.items())]  # in an order of its own
+    (folder / "items.csv").write_text("\n".join(["item,genres", *items, ""]))
     (folder / "users.csv").write_text("user,taste\n" + "".join(f"u{n},{one}\n" for n, one in enumerate(tastes)))
     (folder / "nightly.toml").write_text(NIGHTLY)
     (folder / "als.toml").write_text("[model]\nfactors = 8\n[split]\nkind = 'leave-last'\n[gate]\nmax_drop = 1.0\n")
@@ -272,6 +273,10 @@ def test_contexts_of_a_wrong_type_do_not_stop_the_next_run_which_counts_them(cin
     told = overnight(cinema, "odds", MODEL | ODDS)
     assert told["events_from_api"] == 2
     assert any("2 values of contexts cannot be used" in note and "'hot' is no number" in note for note in told["notes"])
+    cinema.wait_for("/v1/odds/users/u1/recommendations", told["version"])
+    asked = {"items": ["comedy-3"], "context": {"device": 7}, "explain": True}
+    (score,) = cinema.ask("/v1/odds/users/u1/scores", asked)["items"]
+    assert "device=7" in {part["name"] for part in score["explanation"]}  # what could be used was
 
 
 def test_rolling_back_from_one_kind_of_model_to_another_and_back(cinema):
