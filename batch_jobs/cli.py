@@ -13,16 +13,44 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from batch_jobs.config import load, parse_setting
 from batch_jobs.console import Screen
+from batch_jobs.flags import (
+    Clean,
+    Config,
+    Context,
+    ContextColumn,
+    ContextField,
+    Delimiter,
+    EventColumn,
+    Files,
+    Format,
+    Fraction,
+    Header,
+    ItemColumn,
+    ItemField,
+    Items,
+    Json,
+    Ks,
+    Model,
+    Namespace,
+    OnError,
+    Set,
+    Split,
+    Test,
+    TimeColumn,
+    Unit,
+    UserColumn,
+    UserField,
+    Users,
+    WeightColumn,
+    context_of,
+    settings,
+)
 from recsys import __version__, errors
-
-if TYPE_CHECKING:
-    pass
 
 EXIT_STATUS: dict[type[errors.RecsysError], int] = {
     errors.ConfigError: 2,
@@ -56,49 +84,9 @@ def _options(
     """Read what stands before the command."""
 
 
-# Not `readable`: a file that may not be read is told by the reader, in its words and with its status.
-Config = Annotated[
-    Path | None, typer.Option("--config", help="TOML with the settings; flags go over it.", readable=False)
-]
-Namespace = Annotated[
-    str | None, typer.Option("--namespace", help="Catalogue and models to work on (default: default).")
-]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
-Files = Annotated[
-    list[Path] | None,
-    typer.Argument(help="Event files: CSV, TSV (.gz too), Parquet, lists, MovieLens.", readable=False),
-]
-Items = Annotated[Path | None, typer.Option("--items", help="Item table: id, title, genres, ...", readable=False)]
-Users = Annotated[Path | None, typer.Option("--users", help="User table: id, age, country, ...", readable=False)]
-Format = Annotated[str | None, typer.Option("--format", help="csv, parquet, lists or movielens.")]
-OnError = Annotated[str | None, typer.Option("--on-error", help="raise (default), or skip and count broken lines.")]
-Delimiter = Annotated[str | None, typer.Option("--delimiter", help="Of CSV input, where it is not recognised.")]
-Header = Annotated[bool | None, typer.Option("--header/--no-header", help="Whether CSV has a first line of names.")]
-Unit = Annotated[str | None, typer.Option("--timestamp-unit", help="s, ms or us, of numeric timestamps.")]
-UserColumn = Annotated[str | None, typer.Option("--user-column", help="Name or 0-based position of the column.")]
-ItemColumn = Annotated[str | None, typer.Option("--item-column", help="The same for items.")]
-WeightColumn = Annotated[
-    str | None, typer.Option("--weight-column", help="The same for ratings or counts; '' leaves it unread.")
-]
-TimeColumn = Annotated[str | None, typer.Option("--timestamp-column", help="The same for times; '' leaves it unread.")]
-EventColumn = Annotated[str | None, typer.Option("--event-column", help="The same for the type of event.")]
-ContextColumn = Annotated[
-    list[str] | None,
-    typer.Option("--context-column", metavar="<str>", help="Column kept as context of the events; repeatable."),
-]
-Model = Annotated[str | None, typer.Option("--model", help="als, bpr, popularity or item_knn.")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="A model setting, such as factors=64; repeatable.")]
-Clean = Annotated[
-    list[str] | None, typer.Option("--clean", help="A cleaning setting, such as min_weight=4; repeatable.")
-]
-Split = Annotated[str | None, typer.Option("--split", help="time, leave-last or given.")]
-Fraction = Annotated[float | None, typer.Option("--test-fraction", help="Share of the latest events held out.")]
-Test = Annotated[Path | None, typer.Option("--test", help="File with the events to be predicted.", readable=False)]
-Ks = Annotated[list[int] | None, typer.Option("--k", help="List length to judge at; repeatable.")]
-
-
 @app.command()
 def ingest(
+    flags: typer.Context,
     files: Files = None, items: Items = None, users: Users = None, config: Config = None, namespace: Namespace = None,
     as_json: Json = False,
     format: Format = None, on_error: OnError = None, delimiter: Delimiter = None, header: Header = None,
@@ -112,31 +100,29 @@ def ingest(
     """
     from batch_jobs.ingest import ingest as job
 
-    flags = _reading(files, items, users, format, on_error, delimiter, header, timestamp_unit, context_column, {
-        "user": user_column, "item": item_column, "weight": weight_column, "timestamp": timestamp_column,
-        "event": event_column,
-    })  # fmt: skip
-    settings = load(config, {"namespace": namespace, "ingest": flags})
-    _run("ingest", as_json, lambda stores, screen: job(stores, settings.namespace, settings.ingest, screen))
+    told = settings(flags.params)
+    _run("ingest", as_json, lambda stores, screen: job(stores, told.namespace, told.ingest, screen))
 
 
 @app.command()
 def train(
+    flags: typer.Context,
     config: Config = None, namespace: Namespace = None, model: Model = None, set_: Set = None, clean: Clean = None,
+    user_field: UserField = None, item_field: ItemField = None, context_field: ContextField = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Train on the whole event log and store the version; `recsys publish` puts it into service."""
-    from batch_jobs.evaluate import check_cleaning
     from batch_jobs.train import train as job
 
-    settings = load(config, {"namespace": namespace, "model": _model(model, set_), "clean": _table("--clean", clean)})
-    check_cleaning(settings)
-    _run("train", as_json, lambda stores, screen: job(stores, settings, screen))
+    told = settings(flags.params)
+    _run("train", as_json, lambda stores, screen: job(stores, told, screen))
 
 
 @app.command()
 def evaluate(
+    flags: typer.Context,
     config: Config = None, namespace: Namespace = None, model: Model = None, set_: Set = None, clean: Clean = None,
+    user_field: UserField = None, item_field: ItemField = None, context_field: ContextField = None,
     split: Split = None, test_fraction: Fraction = None, test: Test = None, k: Ks = None, as_json: Json = False,
     format: Format = None, on_error: OnError = None, delimiter: Delimiter = None, header: Header = None,
     timestamp_unit: Unit = None, user_column: UserColumn = None, item_column: ItemColumn = None,
@@ -149,12 +135,8 @@ def evaluate(
     """
     from batch_jobs.evaluate import evaluate_job as job
 
-    flags = _reading(None, None, None, format, on_error, delimiter, header, timestamp_unit, context_column, {
-        "user": user_column, "item": item_column, "weight": weight_column, "timestamp": timestamp_column,
-        "event": event_column,
-    })  # fmt: skip
-    settings = load(config, _judging(namespace, model, set_, clean, split, test_fraction, test, k, flags))
-    _run("evaluate", as_json, lambda stores, screen: job(stores, settings, screen))
+    told = settings(flags.params)
+    _run("evaluate", as_json, lambda stores, screen: job(stores, told, screen))
 
 
 @app.command()
@@ -165,8 +147,8 @@ def publish(
     """Put a stored version into service."""
     from batch_jobs.publish import publish as job
 
-    settings = load(None, {"namespace": namespace})
-    _run("publish", as_json, lambda stores, screen: job(stores, settings.namespace, version, screen))
+    told = settings({"namespace": namespace})
+    _run("publish", as_json, lambda stores, screen: job(stores, told.namespace, version, screen))
 
 
 @app.command()
@@ -174,30 +156,28 @@ def rollback(namespace: Namespace = None, as_json: Json = False) -> None:
     """Put the version before the current one back into service."""
     from batch_jobs.publish import roll_back as job
 
-    settings = load(None, {"namespace": namespace})
-    _run("rollback", as_json, lambda stores, screen: job(stores, settings.namespace, screen))
+    told = settings({"namespace": namespace})
+    _run("rollback", as_json, lambda stores, screen: job(stores, told.namespace, screen))
 
 
 @app.command()
 def nightly(
+    flags: typer.Context,
     files: Files = None, items: Items = None, users: Users = None, config: Config = None, namespace: Namespace = None,
     as_json: Json = False,
     format: Format = None, on_error: OnError = None, delimiter: Delimiter = None, header: Header = None,
     timestamp_unit: Unit = None, user_column: UserColumn = None, item_column: ItemColumn = None,
     weight_column: WeightColumn = None, timestamp_column: TimeColumn = None, event_column: EventColumn = None,
     context_column: ContextColumn = None,
-    model: Model = None, set_: Set = None, clean: Clean = None, split: Split = None, test_fraction: Fraction = None,
-    test: Test = None, k: Ks = None,
+    model: Model = None, set_: Set = None, clean: Clean = None,
+    user_field: UserField = None, item_field: ItemField = None, context_field: ContextField = None,
+    split: Split = None, test_fraction: Fraction = None, test: Test = None, k: Ks = None,
 ) -> None:  # fmt: skip
     """Ingest, train, evaluate, gate and publish in one go."""
     from batch_jobs.nightly import nightly as job
 
-    flags = _reading(files, items, users, format, on_error, delimiter, header, timestamp_unit, context_column, {
-        "user": user_column, "item": item_column, "weight": weight_column, "timestamp": timestamp_column,
-        "event": event_column,
-    })  # fmt: skip
-    settings = load(config, _judging(namespace, model, set_, clean, split, test_fraction, test, k, flags))
-    _run("nightly", as_json, lambda stores, screen: job(stores, settings, screen))
+    told = settings(flags.params)
+    _run("nightly", as_json, lambda stores, screen: job(stores, told, screen))
 
 
 @app.command()
@@ -205,15 +185,21 @@ def recommend(
     user: Annotated[str | None, typer.Option("--user", help="Whose list.")] = None,
     similar_to: Annotated[str | None, typer.Option("--similar-to", help="Items like this one instead.")] = None,
     k: Annotated[int, typer.Option("--k", "-k", min=1, max=500, help="Length of the list.")] = 10,
+    context: Context = None,
     namespace: Namespace = None, as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Show the list a user gets from the API, or the items like one; popular items with neither."""
+    """Show the list a user gets from the API, the items like one, or, with neither, popular ones.
+
+    With --context alone it is the list of somebody unknown in that context.
+    """
     from batch_jobs.lists import recommend as job
 
     if user is not None and similar_to is not None:
         raise errors.ConfigError("--user and --similar-to ask for two different lists. Give one")
-    settings = load(None, {"namespace": namespace})
-    _run(None, as_json, lambda stores, screen: job(stores, settings.namespace, user, similar_to, k, screen))
+    if similar_to is not None and context:
+        raise errors.ConfigError("--context has no say in what is similar to an item. Leave it out")
+    told, here = settings({"namespace": namespace}), context_of(context)
+    _run(None, as_json, lambda stores, screen: job(stores, told.namespace, user, similar_to, k, here, screen))
 
 
 @app.command()
@@ -283,52 +269,6 @@ def _run(title: str | None, as_json: bool, job: Callable[..., dict[str, Any]]) -
         facts = job(stores, screen)
     if title or as_json:
         screen.summary(title or "", facts)
-
-
-def _reading(
-    files: list[Path] | None, items: Path | None, users: Path | None, format: str | None, on_error: str | None,
-    delimiter: str | None, header: bool | None, timestamp_unit: str | None, context: list[str] | None,
-    columns: dict[str, str | None],
-) -> dict[str, Any]:  # fmt: skip
-    named = {
-        ours: int(theirs) if header is not True and theirs.isdigit() else theirs
-        for ours, theirs in columns.items()
-        if theirs is not None
-    }
-    return {
-        "files": tuple(map(str, files or ())),
-        "items": None if items is None else str(items),
-        "users": None if users is None else str(users),
-        "format": format,
-        "on_error": on_error,
-        "delimiter": delimiter,
-        "header": header,
-        "timestamp_unit": timestamp_unit,
-        "columns": named,
-        "context": tuple(context or ()),
-    }
-
-
-def _judging(
-    namespace: str | None, model: str | None, set_: list[str] | None, clean: list[str] | None, split: str | None,
-    test_fraction: float | None, test: Path | None, k: list[int] | None, reading: dict[str, Any],
-) -> dict[str, Any]:  # fmt: skip
-    return {
-        "namespace": namespace,
-        "ingest": reading,
-        "model": _model(model, set_),
-        "clean": _table("--clean", clean),
-        "split": {"kind": split, "test_fraction": test_fraction, "test": None if test is None else str(test)},
-        "evaluate": {"k": tuple(k or ())},
-    }
-
-
-def _model(kind: str | None, settings: list[str] | None) -> dict[str, Any]:
-    return {"kind": kind, **_table("--set", settings)}
-
-
-def _table(flag: str, settings: list[str] | None) -> dict[str, Any]:
-    return dict(parse_setting(flag, one) for one in settings or ())
 
 
 if __name__ == "__main__":

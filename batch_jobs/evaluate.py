@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
-from batch_jobs.config import JobConfig, SplitConfig, call
+from batch_jobs.config import JobConfig, SplitConfig
 from batch_jobs.console import Screen
 from batch_jobs.in_service import model_in_service
 from batch_jobs.stores import Stores
-from batch_jobs.train import Fit, Logged, check_features, fit, make_model, read_log
+from batch_jobs.train import Fit, Logged, check_settings, fit, make_model, read_log
 from recsys.data import (
     Interactions,
     Split,
-    clean,
     given_split,
-    interactions_from_tuples,
     leave_last,
     split_by_time,
     to_interactions,
@@ -28,7 +25,6 @@ from recsys.data.cleaning import drop_light_events
 from recsys.data.sources import Rejected, read_events
 from recsys.data.sources.lines import first_bytes
 from recsys.data.sources.movielens import find_ratings
-from recsys.errors import InsufficientDataError
 from recsys.evaluation import EvaluationResult, evaluate, table
 from recsys.models import ItemKNN, Popularity, Recommender
 
@@ -58,19 +54,10 @@ class Judgement:
         return self.results[self.fitted.model.kind]
 
 
-def check_settings(config: JobConfig) -> None:
-    """Refuse settings that cannot be used, and a test file that cannot be read, before anything is read or stored."""
-    make_model(config.model)
-    check_features(config)
-    check_cleaning(config)
+def check_test_file(config: JobConfig) -> None:
+    """Refuse a test file that cannot be read before anything is read or stored."""
     if config.split.test is not None:
         first_bytes(find_ratings(config.split.test))
-
-
-def check_cleaning(config: JobConfig) -> None:
-    """Try the settings of ``[clean]`` on one event: enough to try them on, not to survive them."""
-    with suppress(InsufficientDataError):
-        call(clean, config.clean, "clean", interactions_from_tuples([("user", "item", 1.0)]))
 
 
 def split_of(raw: Interactions, config: JobConfig) -> Split:
@@ -115,6 +102,7 @@ def show(judgement: Judgement, screen: Screen) -> dict[str, Any]:
 def evaluate_job(stores: Stores, config: JobConfig, screen: Screen) -> dict[str, Any]:
     """Judge the configured model on the event log; nothing is stored."""
     check_settings(config)
+    check_test_file(config)
     judgement = judge(stores, config, read_log(stores, config.namespace, screen), screen)
     results = show(judgement, screen)
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -11,13 +12,21 @@ from recsys.errors import NoModelError
 from recsys.ids import encode_id
 from recsys.serving import RankedList
 
+POPULAR_ITEMS = "popular items"
+
 
 def recommend(
-    stores: Stores, namespace: str, user: str | None, similar_to: str | None, k: int, screen: Screen
+    stores: Stores,
+    namespace: str,
+    user: str | None,
+    similar_to: str | None,
+    k: int,
+    context: Mapping[str, str],
+    screen: Screen,
 ) -> dict[str, Any]:
-    """Show a user's list, the items like `similar_to`, or the popular ones."""
+    """Show a user's list, that of somebody unknown in a context, the items like `similar_to`, or the popular ones."""
     try:
-        title, found = _asked(stores, namespace, user, similar_to, k)
+        title, found = _asked(stores, namespace, user, similar_to, k, context)
     except NoModelError as error:
         raise NoModelError(f"{error}. Run: recsys nightly") from error
     metadata = stores.online.item_metadata(namespace, [one.item for one in found.items])
@@ -28,20 +37,25 @@ def recommend(
         [rank, one.item, *(texts[at] for at in known), one.score]
         for rank, (one, texts) in enumerate(zip(found.items, told, strict=True), 1)
     ]
-    by = "" if user is None and similar_to is None else f", by {found.strategy}"
+    by = "" if title == POPULAR_ITEMS else f", by {found.strategy}"
     columns = ["", "item", *(("title", "genres")[at] for at in known), "score"]
     screen.rows(f"{title}{by}, model {found.model_version}", columns, rows)
     return asdict(found)
 
 
-def _asked(stores: Stores, namespace: str, user: str | None, similar_to: str | None, k: int) -> tuple[str, RankedList]:
+def _asked(
+    stores: Stores, namespace: str, user: str | None, similar_to: str | None, k: int, context: Mapping[str, str]
+) -> tuple[str, RankedList]:
     service = stores.service()
     if user is not None:
         encode_id(user)
-        return f"for user {user}", service.recommend(namespace, user, k)
+    if user is not None or context:
+        whose = "somebody unknown" if user is None else f"user {user}"
+        where = "".join(f", {name} {value}" for name, value in context.items())
+        return f"for {whose}{where}", service.recommend(namespace, user, k, context=context)
     if similar_to is not None:
         return f"like item {similar_to}", service.similar(namespace, similar_to, k)
-    return "popular items", service.popular(namespace, k)
+    return POPULAR_ITEMS, service.popular(namespace, k)
 
 
 def _told(metadata: dict[str, Any]) -> tuple[str, str]:

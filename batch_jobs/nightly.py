@@ -6,12 +6,12 @@ from typing import Any
 
 from batch_jobs.config import JobConfig
 from batch_jobs.console import Screen
-from batch_jobs.evaluate import Judgement, check_settings, judge, show
+from batch_jobs.evaluate import Judgement, check_test_file, judge, show
 from batch_jobs.gate import gate, gate_metric
 from batch_jobs.ingest import ingest
 from batch_jobs.publish import publish
 from batch_jobs.stores import Stores
-from batch_jobs.train import Logged, described, fit, make_model, make_servable, read_log, store
+from batch_jobs.train import Logged, check_settings, described, fit, make_model, make_servable, read_log, store
 from recsys.artifacts import ArtifactManifest
 
 
@@ -24,6 +24,7 @@ def nightly(stores: Stores, config: JobConfig, screen: Screen) -> dict[str, Any]
     make_servable(config.model)
     gate_metric(config.gate, config.evaluate)
     check_settings(config)
+    check_test_file(config)
     taken = ingest(stores, config.namespace, config.ingest, screen)
     logged = read_log(stores, config.namespace, screen)
     judgement = judge(stores, config, logged, screen)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,9 +16,9 @@ from batch_jobs.config import JobConfig, call
 from batch_jobs.console import Screen
 from batch_jobs.stores import Stores
 from recsys.artifacts import ArtifactManifest, Histories, describe, pack
-from recsys.data import Cleaned, Dataset, DataWarning, Interactions, clean, to_interactions
+from recsys.data import Cleaned, Dataset, DataWarning, Interactions, clean, interactions_from_tuples, to_interactions
 from recsys.encoding import field_names
-from recsys.errors import ConfigError
+from recsys.errors import ConfigError, InsufficientDataError
 from recsys.models import (
     BPR,
     BiasedMF,
@@ -81,13 +82,15 @@ def make_model(settings: Mapping[str, Any]) -> Recommender:
     return call(MODELS[kind], parameters, "model")
 
 
-def check_features(config: JobConfig) -> None:
-    """Refuse fields for a model that has no use for them, and fields that cannot be read."""
+def check_settings(config: JobConfig) -> None:
+    """Refuse settings of model, features and cleaning that cannot be used, before anything is read or stored."""
+    make_model(config.model)
     fields = config.features
-    asked = (*fields.user, *fields.item, *fields.context)
-    field_names(asked)
+    asked = [name for side in (fields.user, fields.item, fields.context) for name in field_names(side)]
     if asked and config.model.get("kind", "als") != FactorizationMachine.kind:
         raise ConfigError(f"[features] {', '.join(asked)}: only [model] kind = 'fm' learns fields")
+    with suppress(InsufficientDataError):  # one event: enough to try the cleaning on, not to survive it
+        call(clean, config.clean, "clean", interactions_from_tuples([("user", "item", 1.0)]))
 
 
 def make_servable(settings: Mapping[str, Any]) -> Recommender:
@@ -117,7 +120,7 @@ def with_features(stores: Stores, dataset: Dataset, config: JobConfig, screen: S
     fields, namespace = config.features, config.namespace
     if not (fields.user or fields.item or fields.context):
         return dataset
-    with warnings.catch_warnings(record=True, category=DataWarning) as told:
+    with warnings.catch_warnings(record=True, action="always", category=DataWarning) as told:
         described = dataset.with_features(
             users=stores.online.all_user_profiles(namespace) if fields.user else None,
             user_fields=fields.user,
@@ -169,6 +172,7 @@ def store(
 def train(stores: Stores, config: JobConfig, screen: Screen) -> dict[str, Any]:
     """Fit on the whole event log and store the artefact; it is not in service before `publish`."""
     model = make_servable(config.model)
+    check_settings(config)
     logged = read_log(stores, config.namespace, screen)
     fitted = fit(stores, model, logged.interactions, config, screen)
     manifest = store(stores, config, fitted, logged.events_through, {}, None)

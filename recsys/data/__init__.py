@@ -6,7 +6,7 @@ from recsys.data.events_table import EVENT_SCHEMA, to_interactions
 from recsys.data.features import Encoders, FeatureMatrix, Features
 from recsys.data.interactions import Interactions, interactions_from_tuples
 from recsys.data.sampling import balanced_weights, sample_negatives
-from recsys.data.sources import DataWarning, read_interactions, read_libffm, read_libsvm
+from recsys.data.sources import DataWarning, read_interactions, read_libffm, read_libsvm, read_table
 from recsys.data.splits import given_split, leave_last, split_by_time
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "read_interactions",
     "read_libffm",
     "read_libsvm",
+    "read_table",
     "sample_negatives",
     "split_by_time",
     "to_interactions",

@@ -27,7 +27,7 @@ def described(
     Returns
     -------
     ids : IdMap
-        With the ids only the table knows at the end. As given where no fields are asked for.
+        With the ids only the table knows at the end, in ascending order. As given where no fields are asked for.
     features : Features or None
         A row for each id, empty for one that is not in the table. None where no fields are asked for.
     """
@@ -37,7 +37,7 @@ def described(
         raise ConfigError(
             f"the fields {', '.join(fields)} of {of}s need a table of {of}s. Bring one, or leave them out"
         )
-    ids = ids.extend(table)
+    ids = ids.extend(sorted(table, key=str))  # whatever order the table stands in: equal scores are listed by row
     records = [table.get(one, {}) for one in ids.ids()]
     return ids, Features.of(encoder_of(of, fields, records, known), records)
 

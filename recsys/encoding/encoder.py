@@ -65,18 +65,16 @@ class Encoder:
         DataError
             If a value is of a wrong type for its field.
         """
-        fields: dict[str, Field] = {}
-        for spec in specs:
-            name, kind, setting = _parsed(spec)
-            if name in fields:
-                raise ConfigError(f"the field {name!r} is asked for twice")
+        fields: list[Field] = []
+        for name, spec in zip(field_names(specs), specs, strict=True):
+            _, kind, setting = _parsed(spec)
             values = [record.get(name) for record in records]
             if all(one is None or one == "" or one == [] for one in values):
                 known = ", ".join(sorted({key for record in records for key in record})) or "none"
                 raise ConfigError(f"no {of} has a field {name!r}; fields are {known}")
             kind = kind or _kind(values)
-            fields[name] = Field.fit(name, kind, setting or _SETTINGS.get(kind, (0,))[0], values)
-        return cls(tuple(fields.values()))
+            fields.append(Field.fit(name, kind, setting or _SETTINGS.get(kind, (0,))[0], values))
+        return cls(tuple(fields))
 
     def extended(self, records: Sequence[Record]) -> Encoder:
         """Return the encoder with new texts in its vocabularies; within a field known features keep their numbers."""
@@ -165,8 +163,12 @@ class Encoder:
 
 
 def field_names(specs: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the fields that specs ask for; `ConfigError` for one that cannot be read."""
-    return tuple(_parsed(spec)[0] for spec in specs)
+    """Return the names of the fields that specs ask for; `ConfigError` for one that cannot be read, or comes twice."""
+    names = tuple(_parsed(spec)[0] for spec in specs)
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ConfigError(f"the field {twice[0]!r} is asked for twice")
+    return names
 
 
 def field_kinds(specs: Sequence[str]) -> dict[str, str]:

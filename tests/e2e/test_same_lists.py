@@ -1,14 +1,10 @@
 """From files to lists, through the real commands and the real server: the same lists everywhere."""
 
-import json
-import os
-import subprocess
-import sys
 import uuid
 from pathlib import Path
-from urllib.request import Request, urlopen
 
 import pytest
+from shop import Shop, pairs
 
 from recsys.data import Dataset, clean, read_interactions
 from recsys.models import ImplicitALS
@@ -27,40 +23,6 @@ SETTINGS = [
 ]
 
 
-class Shop:
-    """A folder with published sample data, the command line and a running API."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.environment = {k: v for k, v in os.environ.items() if not k.startswith("RECSYS_")}
-
-    def recsys(self, *arguments, status=0):
-        command = [sys.executable, "-m", "batch_jobs.cli", *arguments, "--json"]
-        done = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=120, check=False
-        )
-        assert done.returncode == status, done.stderr
-        return json.loads(done.stdout) if status == 0 else done.stderr
-
-    def ask(self, path, body=None):
-        data = None if body is None else json.dumps(body).encode()
-        with urlopen(Request(self.url + path, data, {"Content-Type": "application/json"}), timeout=10) as answer:
-            return json.loads(answer.read())
-
-    def __enter__(self):
-        command = [sys.executable, "-m", "batch_jobs.cli", "serve", "--port", "0"]
-        self.server = subprocess.Popen(
-            command, cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, text=True
-        )
-        self.url = self.server.stdout.readline().split()[1]
-        return self
-
-    def __exit__(self, *_):
-        self.server.terminate()
-        self.server.wait(timeout=10)
-        self.server.stdout.close()
-
-
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
     shop = Shop(tmp_path_factory.mktemp("shop"))
@@ -75,10 +37,6 @@ def model():
     interactions = read_interactions(SAMPLE / "interactions.csv")
     dataset = Dataset.from_interactions(clean(interactions, weights="binary").interactions)
     return ImplicitALS(factors=32, unobserved_weight=0.7, regularization=0.02).fit(dataset)
-
-
-def pairs(answer):
-    return [(one["item"], one["score"]) for one in answer["items"]]
 
 
 def test_python_the_command_line_and_the_api_give_the_same_lists(shop, model):
@@ -123,25 +81,14 @@ def test_an_event_over_rest_changes_the_answer_everywhere_and_reaches_the_next_t
     assert (second["events_added"], second["events_from_api"]) == (0, 3)
     assert second["interactions"] == shop.first["interactions"] + 3
     assert second["before"] == shop.first["version"]
-    trained = wait_for_version(shop, path, second["version"])
+    trained = shop.wait_for(path, second["version"])
     assert trained["strategy"] == "als"
     assert not {item for item, _ in pairs(trained)} & set(sent)
 
     back = shop.recsys("rollback")
     assert back["in_service"] == shop.first["version"]
-    rolled = wait_for_version(shop, path, shop.first["version"])
+    rolled = shop.wait_for(path, shop.first["version"])
     assert pairs(rolled) == pairs(after)
-
-
-def wait_for_version(shop, path, version):
-    import time
-
-    for _ in range(100):
-        answer = shop.ask(path)
-        if answer["model_version"] == version:
-            return answer
-        time.sleep(0.05)
-    raise AssertionError(f"{version} is not taken into service")
 
 
 def test_train_and_publish_step_by_step_and_the_gate(shop):

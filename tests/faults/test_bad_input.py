@@ -250,6 +250,8 @@ FILES |= {
     "nan.toml": b"[gate]\nmax_drop = nan\n",
     "metric.toml": b"[gate]\nmetric = 'ndcg@7'\n",
     "zero.toml": b"[evaluate]\nk = [0]\n",
+    "field.toml": b"[features]\nitem = 'genres'\n",
+    "sides.toml": b"[features]\nitems = ['genres']\n",
 }
 USAGE = {
     "missing file": ("ingest gone.csv", 3, r"gone\.csv: there is no such file"),
@@ -289,6 +291,41 @@ USAGE = {
     "unknown setting": ("nightly e.csv --set factor=3", 2, r"no setting 'factor'; it has factors"),
     "setting out of range": ("nightly e.csv --set factors=-1", 2, r"factors"),
     "setting without value": ("nightly e.csv --set factors", 2, r"takes name=value, not 'factors'"),
+    "a column nobody has": (
+        "train --model fm --item-field studio",
+        2,
+        r"no item has a field 'studio'; fields are genres, launched, title, year",
+    ),
+    "a field of no table": ("train --model fm --user-field age", 2, r"the fields age of users need a table of users"),
+    "a context nobody sent": (
+        "evaluate --model fm --context-field device",
+        2,
+        r"no context has a field 'device'; fields are none",
+    ),
+    "a field of text as number": (
+        "train --model fm --item-field title:number",
+        3,
+        r"'title': '.*' is no number",
+    ),
+    "a field nothing learns": (
+        "nightly e.csv --item-field genres",
+        2,
+        r"\[features\] genres: only \[model\] kind = 'fm' learns fields",
+    ),
+    "unknown kind of field": (
+        "nightly e.csv --model fm --item-field genres:colour",
+        2,
+        r"'genres:colour' is no field. .* the kinds are category, tags",
+    ),
+    "a field twice": ("nightly e.csv --model fm --item-field a --item-field a:tags", 2, r"'a' is asked for twice"),
+    "fields as text": ("nightly --config field.toml", 2, r"field\.toml: features\.item: .*got `str`"),
+    "fields of items": ("nightly --config sides.toml", 2, r"sides\.toml: features: .*`items`"),
+    "a context without value": ("recommend --context tv", 2, r"--context takes name=value, not 'tv'"),
+    "a context als has no use for": (
+        "recommend --user u001 --context device=tv",
+        3,
+        r"the model knows no field 'device'; it knows none",
+    ),
     "unknown cleaning": ("nightly e.csv --clean weights=cubed", 2, r"'cubed'"),
     "unknown split": ("nightly e.csv --split random", 2, r"split\.kind: .*'random'"),
     "split beyond 1": ("nightly e.csv --test-fraction 1.5", 2, r"split\.test_fraction"),

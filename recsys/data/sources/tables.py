@@ -25,7 +25,7 @@ _BATCH_ROWS = 1 << 16
 
 def read_table(
     path: StrPath,
-    rejected: Rejected,
+    rejected: Rejected | None = None,
     *,
     of: Literal["item", "user"] = "item",
     id_column: str | None = None,
@@ -37,8 +37,9 @@ def read_table(
     ----------
     path : path-like
         The file.
-    rejected : Rejected
-        Receives rows with a bad or repeated id or a wrong number of fields; the first of equal ids stays.
+    rejected : Rejected, optional
+        Receives rows with a bad or repeated id or a wrong number of fields; the first of equal ids stays. Without it
+        the first such row raises.
     of : {"item", "user"}
         What stands in it.
     id_column : str, optional
@@ -58,6 +59,7 @@ def read_table(
     DataError
         If the file cannot be read, has no id column or no rows, or a column has a type that is no metadata.
     """
+    rejected = Rejected() if rejected is None else rejected
     if infer_format(path) == "parquet":
         layout, chunks = _open_parquet(path, of, id_column)
     else:

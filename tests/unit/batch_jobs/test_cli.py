@@ -66,6 +66,8 @@ def test_settings_are_checked_before_the_log_is_read(command, recsys):
     # There is no log: had it been read first, the status would be 3.
     assert "'foo'" in recsys(command, "--clean", "foo=1", "--json", status=2)["error"]
     assert "--clean takes name=value" in recsys(command, "--clean", "min_weight", "--json", status=2)["error"]
+    assert "only [model] kind = 'fm'" in recsys(command, "--item-field", "genres", "--json", status=2)["error"]
+    assert "'a:b' is no field" in recsys(command, "--model", "fm", "--user-field", "a:b", "--json", status=2)["error"]
     assert "threads" in recsys(command, "--set", "kind=popularity", "--set", "threads=0", "--json", status=2)["error"]
 
 
@@ -87,6 +89,54 @@ def test_context_columns_and_a_user_table_are_taken_in(place, recsys):
         "user": "user", "item": "item", "context.device": "device", "context.shop": "shop"
     }  # fmt: skip
     assert told["users_described"] == 1
+
+
+@pytest.fixture
+def described(place):
+    """Events on two devices, and tables that describe the users and the items."""
+    write(place, "user,item,device")
+    header, *lines = (place / "e.csv").read_text().splitlines()
+    devices = [f"{line},{('tv', 'phone')[n % 2]}" for n, line in enumerate(lines)]
+    (place / "e.csv").write_text("\n".join([header, *devices, ""]))
+    (place / "items.csv").write_text("item,genres\n" + "".join(f"i{n},{'ab'[n % 2]}\n" for n in range(31)))
+    (place / "users.csv").write_text("user,land\n" + "".join(f"u{n},{'xyz'[n % 3]}\n" for n in range(60)))
+    return ["e.csv", "--items", "items.csv", "--users", "users.csv", "--context-column", "device"]
+
+
+FM = ["--model", "fm", "--set", "factors=2", "--set", "iterations=2"]
+FIELDS = ["--user-field", "land", "--item-field", "genres", "--context-field", "device"]
+
+
+def test_fields_are_named_by_flags_in_every_command_that_trains(described, recsys):
+    first = recsys("nightly", *described, *FM, *FIELDS, "--json")
+    assert (first["kind"], first["items"]) == ("fm", 31)  # one of them in no event
+    assert recsys("train", *FM, *FIELDS, "--json")["items"] == 31
+    assert recsys("train", *FM, "--json")["items"] == 30
+    assert set(recsys("evaluate", *FM, *FIELDS, "--json")["results"]) == {"fm", "popularity", "item_knn"}
+    assert recsys("recommend", "-k", "31", "--context", "land=y", "--json")["strategy"] == "context"
+
+
+def test_flags_of_fields_go_over_those_of_the_file(place, described, recsys):
+    (place / "fm.toml").write_text("[model]\nkind = 'fm'\niterations = 2\n[features]\nitem = ['genres']\n")
+    recsys("ingest", *described)
+    version = recsys("train", "--config", "fm.toml", "--user-field", "land:hashed:4", "--json")["version"]
+    manifest = json.loads((place / f"var/artifacts/default/{version}/manifest.json").read_text())
+    assert manifest["config"]["features"] == {"user": ["land:hashed:4"], "item": ["genres"], "context": []}
+
+
+def test_a_list_in_a_context(described, recsys):
+    recsys("nightly", *described, *FM, *FIELDS)
+    shown = recsys("recommend", "--user", "stranger", "--context", "device=tv", "--context", "land=x")
+    assert "for user stranger, device tv, land x, by context, model" in shown
+    assert "for somebody unknown, device phone, by context" in recsys("recommend", "--context", "device=phone")
+    assert "popular items, model" in recsys("recommend")
+    lists = [recsys("recommend", "--context", f"device={one}", "--json")["items"] for one in ("tv", "phone")]
+    assert lists[0] != lists[1]
+    refused = recsys("recommend", "--user", "u1", "--context", "devise=tv", "--json", status=3)
+    assert "the model knows no field 'devise'; it knows device, land" in refused["error"]
+    assert "name=value, not 'tv'" in recsys("recommend", "--context", "tv", "--json", status=2)["error"]
+    asked = ("recommend", "--similar-to", "i1", "--context", "device=tv", "--json")
+    assert "--context has no say" in recsys(*asked, status=2)["error"]
 
 
 def test_names_and_categories_are_shown_and_empty_columns_are_not(place, recsys):

@@ -44,6 +44,16 @@ def test_tables_become_rows_and_those_nobody_met_are_appended():
     assert dataset.context is None
 
 
+def test_the_order_of_a_table_does_not_matter():
+    more = ITEMS | {name: {"tags": ["cold"]} for name in ("mate", "ale", "gin")}
+    datasets = [
+        Dataset.from_interactions(interactions_from_tuples(ROWS)).with_features(items=table, item_fields=["tags"])
+        for table in (more, dict(reversed(more.items())))
+    ]
+    assert datasets[0].items.ids() == datasets[1].items.ids() == ["tea", "rice", "ale", "cola", "gin", "mate"]
+    assert told(datasets[0].item_features) == told(datasets[1].item_features)
+
+
 def test_a_side_without_fields_stays_as_it_was():
     dataset = Dataset.from_interactions(interactions_from_tuples(ROWS)).with_features(users=USERS, items=ITEMS)
 
