@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 from recsys.errors import DataError
 from recsys.query_features import QueryFeatures, check_array
 
+_VECTORS = ("user_vectors", "item_vectors", "query_vectors", "query_mean_user")
+_LARGEST_COORDINATE = 1e15  # products of these, summed, stay within float32
+_LARGEST = float(np.finfo(np.float32).max)
+
 
 @dataclass(frozen=True, eq=False)
 class FoldIn:
@@ -151,7 +155,7 @@ class Factors:
     query: QueryFeatures | None = None
 
     def __post_init__(self) -> None:
-        """Check dtypes and shapes; the values are checked once, by `check_finite`, before publishing."""
+        """Check dtypes and shapes; `check_finite` checks the values when a model is published or loaded."""
         width = self.item_vectors.shape[-1]
         check_array("user_vectors", self.user_vectors, (len(self.user_vectors), width))
         check_array("item_vectors", self.item_vectors, (len(self.item_bias), width))
@@ -190,12 +194,13 @@ class Factors:
         }
 
     def check_finite(self) -> None:
-        """Raise `DataError` if any published number is NaN or infinite."""
+        """Raise `DataError` if a published number is NaN, infinite, or so large that scores would be."""
         query = self.query
         scalars = {} if query is None else {"query_bias": np.array([query.bias, query.mean_user_bias])}
         for name, array in {**self.arrays, **scalars}.items():
-            if not np.isfinite(array).all():
+            largest = _LARGEST_COORDINATE if name in _VECTORS else _LARGEST
+            if not -largest <= array.min(initial=0) <= array.max(initial=0) <= largest:
                 raise DataError(
-                    f"{name} holds NaN or infinite numbers: the training diverged",
+                    f"{name} holds NaN or infinite numbers, or numbers beyond {largest:.0e}: the training diverged",
                     remedy="Raise the regularization or lower the weights",
                 )

@@ -1,5 +1,6 @@
 """The bodies of requests: what a client may say, and as what it is passed on."""
 
+import json
 from typing import Annotated, Any
 
 import msgspec
@@ -8,7 +9,7 @@ from chalice.app import Request
 from chalicelib.requests import DEFAULT_K, MAX_K, json_body
 from chalicelib.responses import Problem
 from recsys.errors import DataError
-from recsys.events import InteractionEvent
+from recsys.events import LARGEST_CONTEXT_BYTES, InteractionEvent
 from recsys.ids import encode_id
 from recsys.serving import SessionEvent
 
@@ -73,7 +74,15 @@ class ScoresIn(msgspec.Struct, forbid_unknown_fields=True):
 def asked_list(request: Request) -> tuple[int, dict[str, Any], list[SessionEvent]]:
     """Return list length, context and session of the body; a problem names the field as ``events[3].item``."""
     body = json_body(request, AskIn)
-    return body.k, body.context, [_session_event_of(place, sent) for place, sent in enumerate(body.events)]
+    return body.k, _bounded(body.context), [_session_event_of(place, sent) for place, sent in enumerate(body.events)]
+
+
+def _bounded(context: dict[str, Any]) -> dict[str, Any]:
+    """Return a context no larger than that of an event: what it costs grows with the number of its values."""
+    size = len(json.dumps(context, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass"))
+    if size > LARGEST_CONTEXT_BYTES:
+        raise Problem(422, f"has {size:,} bytes; {LARGEST_CONTEXT_BYTES:,} are the most", field="context")
+    return context
 
 
 def _session_event_of(place: int, sent: SessionEventIn) -> SessionEvent:
@@ -86,6 +95,7 @@ def _session_event_of(place: int, sent: SessionEventIn) -> SessionEvent:
 def asked_scores(request: Request) -> ScoresIn:
     """Return the body, its item ids checked; a problem names one as ``items[3]``."""
     body = json_body(request, ScoresIn)
+    _bounded(body.context)
     for place, item in enumerate(body.items):
         try:
             encode_id(item)

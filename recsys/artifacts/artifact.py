@@ -16,7 +16,7 @@ from recsys.encoding import Encoder
 from recsys.errors import ArtifactError, ConfigError, DataError
 from recsys.factors import Factors, FoldIn, HistoryMap
 from recsys.ids import IdMap
-from recsys.query_features import QueryFeatures
+from recsys.query_features import QueryFeatures, check_array
 
 _UNFIT = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, DataError, ConfigError)
 
@@ -95,8 +95,9 @@ def item_side(stored: StoredArrays) -> tuple[Factors, IdMap, NDArray[np.float32]
     try:
         no_users = np.zeros((0, arrays["item_vectors"].shape[1]), np.float32), np.zeros(0, np.float32)
         factors, items, counts = _factors(stored, *no_users), _ids(arrays, "item_ids"), arrays["item_counts"]
-        if not len(items) == len(factors.item_bias) == len(counts):
-            raise DataError("item ids, vectors and counts differ in length")
+        check_array("item_counts", counts, (len(items),))
+        if len(items) != len(factors.item_bias) or not np.isfinite(counts).all():
+            raise DataError("item ids and vectors differ in length, or a count is not finite")
         return factors, items, counts
     except _UNFIT as error:
         raise ArtifactError(f"version {stored.manifest.version} is incomplete: {error}") from error
@@ -122,13 +123,15 @@ def unpack(stored: StoredArrays) -> Artifact:
 
 def _factors(stored: StoredArrays, user_vectors: NDArray[np.float32], user_bias: NDArray[np.float32] | None) -> Factors:
     arrays, config = stored.arrays, stored.manifest.config
-    return Factors(
+    factors = Factors(
         user_vectors,
         arrays["item_vectors"],
         arrays["item_bias"],
         _fold_in(arrays, config),
         _query(arrays, config.get("query"), user_bias),
     )
+    factors.check_finite()
+    return factors
 
 
 def _fold_in(arrays: Mapping[str, NDArray[Any]], config: Mapping[str, Any]) -> FoldIn | HistoryMap | None:
@@ -186,6 +189,10 @@ def _ids(arrays: Mapping[str, NDArray[Any]], name: str) -> IdMap:
     _check_rows(f"{name}_order", ids.order, len(ids))
     if len(ids.order) != len(ids):
         raise DataError(f"{name} has {len(ids)} ids and an order of {len(ids.order)}")
+    ids.text.tobytes().decode()
+    firsts = ids.text[ids.offsets[:-1][np.diff(ids.offsets) > 0]]
+    if (firsts >> 6 == 0b10).any():
+        raise DataError(f"the offsets of {name} cut characters")
     return ids
 
 

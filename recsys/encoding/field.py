@@ -16,7 +16,7 @@ from recsys.errors import DataError
 from recsys.ids import MAX_ID_CHARACTERS, IdMap
 
 KINDS = ("category", "tags", "number", "buckets", "hashed")
-LARGEST_BITS = 26
+LARGEST_BITS = 22  # 1 GiB of vectors of 64 factors, read whole when a server loads the model
 LARGEST_NUMBER = 1e30
 LARGEST_DEVIATIONS = 10.0
 _SURROGATE = re.compile("[\ud800-\udfff]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +12,8 @@ from recsys.serving.fold_in import FoldedIn
 from recsys.serving.loader import ServedModel
 from recsys.serving.query import Query
 
-MOST_OF_HISTORY = 20
-"""Items of a history that an explanation names; the others are one sum."""
+MOST_NAMED = 20
+"""Items of a history, and features of a context, that an explanation names; the others are one sum."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Contribution:
     ----------
     source : {"bias", "item", "user", "history", "context"}
     name : str
-        The item of a history, ``field=value`` of a context, else empty; empty also for the rest of a long history.
+        The item of a history, ``field=value`` of a context, else empty; empty also for the rest of a long list.
     value : float
     """
 
@@ -87,29 +88,31 @@ def _explained(
     """Contributions to each of some items; `points` are their vectors and a 1."""
     queries, folded_in = model.factors.queries, query.folded_in
     of_user = points @ (query.user if folded_in is None else folded_in.base)
-    of_features = points @ query.points.T
-    of_history = points @ folded_in.parts.T if folded_in else None
     names = [queries.feature_name(feature) for feature in query.features.tolist()]
+    history, parts = _by_item(folded_in) if folded_in else (np.empty(0, np.int32), np.empty((0, points.shape[1])))
     return [
         (
             Contribution("bias", "", queries.bias),
             Contribution("item", "", float(model.factors.item_bias[row])),
             Contribution("user", "", float(of_user[at])),
-            *(
-                Contribution("context", name, value)
-                for name, value in zip(names, of_features[at].tolist(), strict=True)
-            ),
-            *(_history(model, folded_in, of_history[at]) if folded_in and of_history is not None else ()),
+            *_largest("context", query.points @ points[at], names.__getitem__),
+            *_largest("history", parts @ points[at], lambda one: model.items.id(int(history[one]))),
         )
         for at, row in enumerate(rows.tolist())
     ]
 
 
-def _history(model: ServedModel, folded_in: FoldedIn, values: NDArray[np.float64]) -> list[Contribution]:
-    """Contributions of the items of a history, the largest first; a row that stands twice is one item."""
+def _by_item(folded_in: FoldedIn) -> tuple[NDArray[np.integer], NDArray[np.float64]]:
+    """Distinct items of a history and what each adds to the user's point; a row that stands twice is one item."""
     rows, place = np.unique(folded_in.items, return_inverse=True)
-    sums = np.bincount(place, weights=values, minlength=len(rows))
-    order = np.argsort(-np.abs(sums), kind="stable")
-    named, rest = order[:MOST_OF_HISTORY], order[MOST_OF_HISTORY:]
-    found = [Contribution("history", model.items.id(int(rows[at])), float(sums[at])) for at in named]
-    return [*found, Contribution("history", "", float(sums[rest].sum()))] if len(rest) else found
+    order = np.argsort(place, kind="stable")
+    starts = np.flatnonzero(np.diff(place[order], prepend=-1))
+    return rows, np.add.reduceat(folded_in.parts[order], starts)
+
+
+def _largest(source: str, values: NDArray[np.float64], name_of: Callable[[int], str]) -> list[Contribution]:
+    """Contributions of some things, the largest first; of many, most are one sum."""
+    order = np.argsort(-np.abs(values), kind="stable")
+    named, rest = order[:MOST_NAMED], order[MOST_NAMED:]
+    found = [Contribution(source, name_of(one), float(values[one])) for one in named.tolist()]
+    return [*found, Contribution(source, "", float(values[rest].sum()))] if len(rest) else found

@@ -18,7 +18,7 @@ from batch_jobs.stores import Stores
 from recsys.artifacts import LocalArtifactStore, LocalModelRegistry, unpack
 from recsys.data import Dataset, clean, read_interactions, read_table
 from recsys.models import FactorizationMachine
-from recsys.models.fm.query import Queries
+from recsys.models.queries import Queries
 from recsys.serving import SQLiteOnlineStore
 
 FANS = {"comedy": 60, "western": 36, "horror": 24}  # so that popular films are comedies

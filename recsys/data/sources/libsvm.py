@@ -22,8 +22,10 @@ from recsys.errors import ConfigError, DataError
 LARGEST_FEATURE = np.iinfo(np.int32).max - 1
 LARGEST_FIELD = 9999
 _WALKED_LINES = 256
+_MOST_DIGITS = 100  # leading zeros included
 _BYTES = np.arange(256, dtype=np.uint8)
 _IS_SPACE = np.isin(_BYTES, np.frombuffer(b" \t\r\n", np.uint8))
+_IS_UNSIGNED = np.isin(_BYTES, np.frombuffer(b"0123456789.", np.uint8))
 _IS_KNOWN = _IS_SPACE | np.isin(_BYTES, np.frombuffer(b"0123456789+-.eE:", np.uint8))
 
 
@@ -71,7 +73,7 @@ def read_libsvm(
     form = _Form(2, first, None if n_features is None else (n_features,))
     rows = _all_rows(path, form, Rejected(on_error))
     sizes = form.sizes or (int(rows.features.max(initial=-1)) + 1,)
-    return _matrix(rows, sizes, ("feature",)), rows.labels
+    return _matrix(rows, sizes, ("feature",), path), rows.labels
 
 
 def read_libffm(
@@ -109,7 +111,7 @@ def read_libffm(
         found = tuple((largest + 1).tolist())
     else:
         found = form.sizes
-    return _matrix(rows, found, tuple(map(str, range(len(found))))), rows.labels
+    return _matrix(rows, found, tuple(map(str, range(len(found)))), path), rows.labels
 
 
 @dataclass(frozen=True)
@@ -172,11 +174,16 @@ def _at_once(text: bytes, form: _Form) -> _Rows | None:
     is_label = np.append(True, line_of[1:] != line_of[:-1])[: len(line_of)]
     if not np.array_equal(np.bincount(token_of, minlength=len(line_of)), np.where(is_label, 1, form.parts)):
         return None
-    inside = ~outside & ~(begins & (data == ord("+")))
+    signed = begins & (data == ord("+"))
+    if not _IS_UNSIGNED[data[np.flatnonzero(signed) + 1]].all():
+        return None
+    inside = ~outside & ~signed
     ends = np.append(np.cumsum(inside)[at] - inside[at], np.count_nonzero(inside)).astype(np.int32)
     numbers = pa.StringArray.from_buffers(len(at), pa.py_buffer(ends), pa.py_buffer(data[inside]))
     labels = np.flatnonzero(is_label[token_of])
     entries = np.flatnonzero(~is_label[token_of]).reshape(-1, form.parts)
+    if not _IS_UNSIGNED[data[at[entries[:, :-1]]]].all():
+        return None
     try:
         columns = [_cast(numbers, labels, pa.float64()), _cast(numbers, entries[:, -1], pa.float64())]
         features = _cast(numbers, entries[:, -2], pa.int64()) - form.first
@@ -244,6 +251,8 @@ def _entries(words: Sequence[str], form: _Form) -> list[tuple[int, int, float]]:
         if len(key) != form.parts - 1 or not all(one.isascii() and one.isdecimal() for one in key):
             wanted = "feature:value" if form.parts == 2 else "field:feature:value"
             raise BadValue(f"{word[:40]!r} is not {wanted} with whole numbers before the last colon")
+        if max(map(len, key)) > _MOST_DIGITS:
+            raise BadValue(f"{word[:40]!r} has a number that is too large")
         field, feature = (0 if form.parts == 2 else int(key[0])), int(key[-1]) - form.first
         if feature < 0:
             raise BadValue("there is a feature 0, but the first is called 1", "Pass zero_based=True")
@@ -257,9 +266,9 @@ def _entries(words: Sequence[str], form: _Form) -> list[tuple[int, int, float]]:
     return [(*key, value) for key, value in sorted(entries.items())]
 
 
-def _matrix(rows: _Rows, sizes: Sequence[int], names: tuple[str, ...]) -> FeatureMatrix:
+def _matrix(rows: _Rows, sizes: Sequence[int], names: tuple[str, ...], path: StrPath) -> FeatureMatrix:
     offsets = np.cumsum([0, *sizes]).astype(np.int64)
     if offsets[-1] > LARGEST_FEATURE:
-        raise DataError(f"the fields have {offsets[-1]:,} features together, more than 32 bits count")
+        raise DataError(f"the fields have {offsets[-1]:,} features together, more than 32 bits count", path=path)
     indptr = np.append(0, np.cumsum(rows.lengths)).astype(np.int64)
     return FeatureMatrix(indptr, (rows.features + offsets[rows.fields]).astype(np.int32), rows.values, names, offsets)

@@ -25,7 +25,8 @@ struct BprArguments {
         const int64_t n_blocks = blocks.shape(0);
         require(width % 8 == 0 && width > 0 && int64_t(y.shape(1)) == width, "x and y must have one width, a multiple of 8");
         require(int64_t(items.shape(0)) == n, "users and items must be of one length");
-        require(1 <= negatives && negatives <= 1 << 20 && block_size >= 1, "negatives must be 1 to 2^20, block_size positive");
+        require(1 <= negatives && negatives <= 1 << 20, "negatives must be 1 to 2^20");
+        require_block_size(block_size);
         require_positives(n, block_size, n_users, n_items);
         require(int64_t(indptr.shape(0)) == n_users + 1, "indptr must have n_users + 1 entries");
         require_csr(indptr, indices, "indptr must rise from 0 to len(indices)");

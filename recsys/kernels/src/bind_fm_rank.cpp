@@ -35,11 +35,12 @@ struct FmRankArguments {
         require(vector_sums.has_value() == weight_sums.has_value(), "sums come together");
         require(!vector_sums || (entries(*vector_sums, n_features) && entries(*weight_sums, n_features)),
                 "sums must have one entry a feature");
-        require(1 <= negatives && negatives <= 1 << 20 && block_size >= 1, "negatives must be 1 to 2^20, block_size positive");
+        require(1 <= negatives && negatives <= 1 << 20, "negatives must be 1 to 2^20");
+        require_block_size(block_size);
         require_csr(indptr, features, "indptr must rise from 0 to the number of features");
         require(within(features.data(), 0, features.shape(0), n_features), "features must be rows of vectors");
         require(!values || entries(*values, features.shape(0)), "values must have one entry a feature of the table");
-        require(0 <= first_item && first_item + n_items < int64_t(indptr.shape(0)), "items must be rows of the table");
+        require(0 <= first_item && first_item < int64_t(indptr.shape(0)) - n_items, "items must be rows of the table");
         require_csr(user_indptr, user_items, "user_indptr must rise from 0 to len(user_items)");
         require(n_candidates > 0 && within(candidates.data(), 0, n_candidates, n_items), "candidates must be items, one at least");
         require(threshold.has_value() == alias.has_value(), "threshold and alias come together");

@@ -9,22 +9,9 @@
 namespace recsys {
 namespace {
 
-template <class T, int N>
-using State = std::optional<Out<T, N>>;
-
 Pointwise pointwise(const std::string &loss) {
     require(loss == "squared" || loss == "logistic" || loss == "hinge", "loss is squared, logistic or hinge");
     return loss == "squared" ? Pointwise::squared : loss == "logistic" ? Pointwise::logistic : Pointwise::hinge;
-}
-
-template <class Array>
-bool entries(const Array &array, int64_t count) {
-    return int64_t(array.shape(0)) == count;
-}
-
-template <class Array>
-bool shaped(const Array &array, int64_t rows, int64_t columns) {
-    return int64_t(array.shape(0)) == rows && int64_t(array.shape(1)) == columns;
 }
 
 // The rows of the samples of these blocks are rows of the table. Returns the number of features of the longest sample.
@@ -51,12 +38,12 @@ int64_t longest_sample(const FmSgd &fm, int64_t n_blocks, int64_t n_rows, int64_
 struct FmMachine {
     Out<float, 1> bias, weights;
     Out<float, 2> vectors;
-    State<float, 1> bias_state;
-    State<float, 2> squares, velocity;
-    State<float, 1> weight_velocity;
-    State<int64_t, 1> touched;
+    MaybeOut<float, 1> bias_state;
+    MaybeOut<float, 2> squares, velocity;
+    MaybeOut<float, 1> weight_velocity;
+    MaybeOut<int64_t, 1> touched;
     Maybe<int32_t, 1> field_of;
-    State<float, 2> field_weights, field_state;
+    MaybeOut<float, 2> field_weights, field_state;
 
     void put(FmSgd &fm) const {
         const int64_t n = fm.n_features = vectors.shape(0), width = fm.width = vectors.shape(1);
@@ -93,17 +80,18 @@ struct FmMachine {
 double fm_sgd(In<int64_t, 1> indptr, In<int32_t, 1> features, Maybe<float, 1> values, In<int32_t, 2> rows,
               In<float, 1> targets, Maybe<float, 1> sample_weight, In<int32_t, 1> blocks, int64_t block_size,
               const std::string &loss, float limit, float learning_rate, float regularization, float weight_regularization,
-              Out<float, 1> bias, Out<float, 1> weights, Out<float, 2> vectors, int threads, State<float, 1> bias_state,
-              State<float, 2> squares, float momentum, int64_t step, State<float, 2> velocity,
-              State<float, 1> weight_velocity, State<int64_t, 1> touched, Maybe<int32_t, 1> field_of,
-              State<float, 2> field_weights, State<float, 2> field_state) {
+              Out<float, 1> bias, Out<float, 1> weights, Out<float, 2> vectors, int threads, MaybeOut<float, 1> bias_state,
+              MaybeOut<float, 2> squares, float momentum, int64_t step, MaybeOut<float, 2> velocity,
+              MaybeOut<float, 1> weight_velocity, MaybeOut<int64_t, 1> touched, Maybe<int32_t, 1> field_of,
+              MaybeOut<float, 2> field_weights, MaybeOut<float, 2> field_state) {
     FmSgd fm = {};
     fm.n = rows.shape(0), fm.parts = rows.shape(1), fm.block_size = block_size, fm.step = step;
     fm.indptr = indptr.data(), fm.features = features.data(), fm.values = pointer(values), fm.rows = rows.data();
     fm.targets = targets.data(), fm.sample_weight = pointer(sample_weight), fm.blocks = blocks.data();
     fm.loss = pointwise(loss), fm.limit = limit, fm.learning_rate = learning_rate, fm.momentum = momentum;
     fm.regularization = regularization, fm.weight_regularization = weight_regularization;
-    require(block_size >= 1 && indptr.shape(0) >= 1, "block_size must be positive, indptr not empty");
+    require_block_size(block_size);
+    require(indptr.shape(0) >= 1 && 0 <= step && step <= INT64_MAX / 2, "indptr must not be empty, step not be negative");
     require(!values || entries(*values, features.shape(0)), "values must have the length of features");
     require(entries(targets, fm.n) && (!sample_weight || entries(*sample_weight, fm.n)),
             "targets and sample_weight must have one entry a sample");

@@ -6,20 +6,12 @@
 namespace recsys {
 namespace {
 
-template <class T, int N>
-using MaybeOut = std::optional<Out<T, N>>;
-
 // The sign of a row, or of what is left to the last one, says whether it is outside: no branch, any number at once.
 bool within(const int32_t *rows, int64_t n, int64_t count) {
     const uint32_t last = uint32_t(std::min<int64_t>(count, INT32_MAX) - 1);
     int32_t outside = 0;
     for (int64_t at = 0; at < n; ++at) outside |= rows[at] | int32_t(last - uint32_t(rows[at]));
     return outside >= 0;
-}
-
-template <class Array>
-bool shaped(const Array &array, int64_t rows, int64_t columns) {
-    return int64_t(array.shape(0)) == rows && int64_t(array.shape(1)) == columns;
 }
 
 // Stretches are counted side by side, each in a buffer of its own, and added in their order.
@@ -77,7 +69,7 @@ void fm_solve(In<int64_t, 1> indptr, In<int32_t, 1> rows, Maybe<float, 1> values
     require(int64_t(indptr.shape(0)) == n_features + 1 && int64_t(field_of.shape(0)) == n_features,
             "indptr must have n_features + 1 entries, field_of n_features");
     require(0 <= begin && begin <= end && end <= n_features, "begin and end must be a range of features");
-    require(0 <= first && first + group <= width, "the group of factors must lie within their width");
+    require(0 <= first && first <= width - group, "the group of factors must lie within their width");
     const int64_t *cuts = indptr.data();
     require(cuts[begin] >= 0 && cuts[end] <= int64_t(rows.shape(0)), "indptr must lie within rows");
     for (int64_t j = begin; j < end; ++j) require(cuts[j] <= cuts[j + 1], "indptr must not fall");

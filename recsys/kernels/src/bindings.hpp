@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -77,6 +78,16 @@ bool entries(const Array &array, int64_t count) {
     return int64_t(array.shape(0)) == count;
 }
 
+template <class Array>
+bool shaped(const Array &array, int64_t rows, int64_t columns) {
+    return int64_t(array.shape(0)) == rows && int64_t(array.shape(1)) == columns;
+}
+
+// So that the number of a block times the size of one is a number.
+inline void require_block_size(int64_t size) {
+    require(1 <= size && size <= INT32_MAX, "block_size must be positive, and below 2^31");
+}
+
 inline bool within(const int32_t *rows, int64_t begin, int64_t end, int64_t count) {
     bool all = true;
     for (int64_t at = begin; at < end; ++at) all &= uint32_t(rows[at]) < uint64_t(count);
@@ -98,7 +109,8 @@ inline Ranking ranking(const std::string &loss) {
     return loss == "bpr" ? Ranking::bpr : loss == "warp" ? Ranking::warp : Ranking::softmax;
 }
 
-// Runs work(begin, end, thread) over blocks of rows; rows are independent, so any split gives the same result.
+// Runs work(begin, end, thread) over blocks of rows; rows are independent, so any split gives the same result. Where the
+// system gives no further thread, those there are do all the work.
 template <class Work>
 void over_blocks(int64_t n_rows, int64_t block, int threads, Work work) {
     std::atomic<int64_t> next{0};
@@ -107,14 +119,19 @@ void over_blocks(int64_t n_rows, int64_t block, int threads, Work work) {
             work(begin, std::min(begin + block, n_rows), thread);
     };
     std::vector<std::thread> others;
-    for (int thread = 1; thread < threads; ++thread) others.emplace_back(loop, thread);
+    try {
+        for (int thread = 1; thread < threads; ++thread) others.emplace_back(loop, thread);
+    } catch (const std::system_error &) {
+    }
     loop(0);
     for (auto &other : others) other.join();
 }
 
+constexpr int most_threads = 1024;  // each has buffers of its own
+
 inline int useful_threads(int threads, int64_t n_rows, int64_t block) {
     require(threads >= 1, "threads must be at least 1");
-    return int(std::max<int64_t>(1, std::min<int64_t>(threads, (n_rows + block - 1) / block)));
+    return int(std::max<int64_t>(1, std::min<int64_t>(std::min(threads, most_threads), (n_rows + block - 1) / block)));
 }
 
 }  // namespace recsys

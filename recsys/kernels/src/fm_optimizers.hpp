@@ -127,7 +127,8 @@ struct Momentum {
     static void arrive(const FmSgd &fm, const Sample &sample, int64_t number) {
         using V = typename S::Vector;
         for (int64_t e = 0; e < sample.count; ++e) {
-            const int64_t j = sample.features[e], missed = number - 1 - fm.touched[j];
+            const int64_t j = sample.features[e];
+            const auto missed = int64_t(uint64_t(number - 1) - uint64_t(fm.touched[j]));  // touched is not checked
             fm.touched[j] = number;
             if (missed <= 0) continue;
             const float left = missed > fm.memory ? 0 : __builtin_powf(fm.momentum, float(missed));

@@ -6,15 +6,17 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data.features import FeatureMatrix
 from recsys.errors import ArtifactError, DataError, storing
+from recsys.models.fm.archive import read_npz
 from recsys.models.fm.design import Design
 from recsys.models.fm.parameters import Parameters, aligned
-from recsys.query_features import predictions
+from recsys.query_features import LINKS, check_array, predictions
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,14 +78,45 @@ class RowPredictor:
     def load(cls, path: Path | str) -> RowPredictor:
         """Read what `save` wrote; predictions have the same bits. `ArtifactError` if the file is anything else."""
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
+            arrays = read_npz(path)
             settings = json.loads(arrays.pop("settings").tobytes())
-            offsets, factors, vectors = arrays.pop("offsets"), settings["factors"], arrays.pop("vectors")
-            lowest, highest = arrays.pop("range").tolist()
+            fields, factors, link = tuple(settings["fields"]), settings["factors"], settings["link"]
+            offsets, vectors, bounds = (arrays.pop(name) for name in ("offsets", "vectors", "range"))
+            _check_settings(fields, offsets, link, bounds)
+            _check_parameters(arrays, vectors, factors, np.diff(offsets))
             table = aligned(len(vectors), -(-factors // 8) * 8)
             table[:, :factors] = vectors
             parameters = Parameters(vectors=table, factors=factors, **arrays)
-            return cls(parameters, tuple(settings["fields"]), offsets, settings["link"], lowest, highest)
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-            raise ArtifactError(f"{path} is no saved factorization machine: {error}") from error
+            return cls(parameters, fields, offsets, link, *bounds.tolist())
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, DataError) as error:
+            raise ArtifactError(f"{path} is no saved factorization machine: {str(error)[:200]}") from error
+
+
+def _check_settings(
+    fields: tuple[str, ...], offsets: NDArray[np.int64], link: str, bounds: NDArray[np.float64]
+) -> None:
+    if not all(isinstance(name, str) for name in fields) or link not in LINKS:
+        raise DataError(f"fields are called by text, and link is one of {', '.join(LINKS)}")
+    if offsets.dtype != np.int64 or offsets.shape != (len(fields) + 1,) or offsets[0] != 0 or (offsets < 0).any():
+        raise DataError("offsets are int64, one more than there are fields, from 0 on")
+    if (offsets[1:] < offsets[:-1]).any():
+        raise DataError("offsets do not rise")
+    if bounds.dtype != np.float64 or bounds.shape != (2,) or not -math.inf < bounds[1] >= bounds[0] < math.inf:
+        raise DataError("the range is two float64, the lowest first")
+
+
+def _check_parameters(
+    arrays: dict[str, NDArray[Any]], vectors: NDArray[np.float32], factors: int, sizes: NDArray[np.int64]
+) -> None:
+    n_features, n_fields = int(sizes.sum()), len(sizes)
+    shapes = {"bias": (1,), "weights": (n_features,), "field_weights": (n_fields, n_fields)}
+    for name in {"bias", "weights", *arrays} - {"field_of"}:
+        check_array(name, arrays[name], shapes[name])
+    check_array("vectors", vectors, (n_features, factors))
+    if not all(np.isfinite(array).all() for array in (*arrays.values(), vectors)):
+        raise DataError("a parameter is NaN or infinite")
+    field_of = arrays["field_of"]
+    if field_of.dtype != np.int32 or field_of.shape != (n_features,):
+        raise DataError("field_of is int32, one of each feature")
+    if not np.array_equal(field_of, np.repeat(np.arange(n_fields), sizes)):
+        raise DataError("field_of contradicts the offsets")

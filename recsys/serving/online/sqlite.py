@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from recsys.errors import StorageError, storing
+from recsys.errors import ArtifactError, DataError, StorageError, storing
 from recsys.events import InteractionEvent, context_text
 from recsys.serving.online import StoredEvent, UserState
 
@@ -224,8 +224,11 @@ def _row(event: InteractionEvent) -> tuple[object, ...]:
 
 def _event(row: Sequence[Any]) -> InteractionEvent:
     event_id, user, item, timestamp_s, event, value, context = row
-    told = None if context is None else json.loads(context)
-    return InteractionEvent(event_id, user, item, timestamp_s, event, value, told)
+    try:
+        told = None if context is None else json.loads(context)
+        return InteractionEvent(event_id, user, item, timestamp_s, event, value, told)
+    except (DataError, TypeError, ValueError) as error:
+        raise ArtifactError(f"a stored event is damaged: {error}") from error
 
 
 @contextmanager

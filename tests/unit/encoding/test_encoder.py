@@ -161,7 +161,7 @@ def test_kinds_are_found_out_from_the_values():
         (["empty"], "no user has a field 'empty'"),
         (["age:numbr"], "'age:numbr' is no field. Write name or name:kind; the kinds are category, tags"),
         (["age", "age:number"], "the field 'age' is asked for twice"),
-        (["country:hashed:40"], "takes 1 to 26 there"),
+        (["country:hashed:40"], "takes 1 to 22 there"),
         (["country:category:4"], "takes no number there"),
         ([":number"], "is no field"),
     ],

@@ -92,11 +92,18 @@ BAD = {
     "1 1:1e39": "'1e39' is too large for float32",
     "inf 1:1": "'inf' is not a finite number",
     "1 99999999999999999999:1": "too large",
+    f"1 {'9' * 5000}:1": "too large",
+    "1 +3:1": "'+3:1' is not feature:value",
+    "1 3:++1": "'++1' is not a number",
+    "+-1 3:1": "'+-1' is not a number",
+    "1 2147483648:1": "too large",
+    "1 3:\0": "is not a number",
+    "1 " + "3:1 " * 300_000: "the line has more than 1,048,576 bytes",
     "1 qid:3": "'qid:3' is not feature:value",
 }
 
 
-@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("bad", BAD, ids=lambda line: line[:20])
 def test_a_bad_line_is_named_or_left_out(tmp_path, bad):
     path = put(tmp_path, "1 1:1\n" * 700 + bad + "\n" + "0 2:1\n" * 700)
 
@@ -104,9 +111,22 @@ def test_a_bad_line_is_named_or_left_out(tmp_path, bad):
         read_libsvm(path, n_features=8)
     assert "samples.txt:701: " in str(refused.value)
     assert BAD[bad] in str(refused.value)
+    assert len(str(refused.value)) < 1000
     samples, targets = read_libsvm(path, n_features=8, on_error="skip")
     assert targets.tolist() == [1] * 700 + [0] * 700
     assert np.array_equal(samples.features, targets == 0)
+
+
+@pytest.mark.parametrize("line", ["1 +3:1", "1 -0:1", "1 3:++1", "+-1 3:1", "1 3:+", "+ 3:1"])
+def test_a_line_is_refused_whether_it_is_alone_or_not(tmp_path, line):
+    for text in (f"{line}\n", f"{line}\nx\n"):
+        with pytest.raises(DataError, match=r"samples\.txt:1: "):
+            read_libsvm(put(tmp_path, text), zero_based=True)
+
+
+def test_features_that_32_bits_cannot_count_are_refused_with_the_file(tmp_path):
+    with pytest.raises(DataError, match=r"samples\.txt: the fields have 4,294,967,294 features"):
+        read_libffm(put(tmp_path, "1 0:2147483646:1 1:2147483646:1\n"))
 
 
 @pytest.mark.parametrize(("text", "message"), [("", "is empty"), ("\n\n", "has no samples"), ("x\n", "no line can be")])
