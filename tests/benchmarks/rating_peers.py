@@ -134,7 +134,7 @@ CONTESTANTS = {
     ),
     "BiasedMF as it comes": Contestant("recsys", ours, {}, {}),
     "FM (Gibbs)": Contestant(
-        "recsys", machine, {"factors": [4, 8, 16], "iterations": [200]}, {"factors": 16, "iterations": 200}
+        "recsys", machine, {"factors": [8, 16, 32], "iterations": [200, 400]}, {"factors": 32, "iterations": 400}
     ),
     "libmf": Contestant(
         "libmf",
@@ -161,7 +161,7 @@ CONTESTANTS = {
         {"n_factors": 50, "lr_all": 0.005, "reg_all": 0.1, "n_epochs": 80},
     ),
     "myfm (Gibbs)": Contestant(
-        "myfm", myfm, {"factors": [4, 8, 16], "iterations": [200]}, {"factors": 8, "iterations": 200}
+        "myfm", myfm, {"factors": [8, 16, 32], "iterations": [200, 400]}, {"factors": 8, "iterations": 200}
     ),
 }  # fmt: skip
 """By name; the settings are the best of the grid on the validation part, see `--search` of the benchmark."""

@@ -1,4 +1,4 @@
-"""The problems of one kernel's tests are used by those of others."""
+"""Lets the tests of kernels import what they share."""
 
 import sys
 from pathlib import Path

@@ -89,7 +89,9 @@ def fm_rank(
     loss : {"bpr", "warp", "softmax"}
         As in `recsys.models.BPR`, with the number of candidates, 2 at least, for that of items.
     negatives : int
-        Drawn for each positive. A positive is skipped where no draw finds an item its user does not have.
+        Drawn for each positive. Items its user has are drawn anew; with ``"warp"``, only where they are within the
+        margin: what is below it costs nothing to anybody, and is counted without a look at what the user has. A
+        positive is skipped where no draw counts.
     key : int
         Of the draws, which are a function of this and of the place of the positive; 64 bits.
     learning_rate, regularization, weight_regularization : float
@@ -114,14 +116,18 @@ def fm_rank(
         table = (None, None) if in_batch else (threshold, alias)
         drawn = pool[draws(key, place, negatives, len(pool), *table)]
         has = user_items[user_indptr[users[place]] : user_indptr[users[place] + 1]]
-        found = drawn[~np.isin(drawn, has)][:negatives]
         weight = 1.0 if sample_weight is None else float(sample_weight[place])
-        if not len(found) or not weight:
-            continue
-        chosen = np.append(items[place], found).astype(np.int32)
         query = [row(int(number)) for number in query_rows[place]]
         p = sum((x @ vectors[f] for f, x in query), np.zeros(vectors.shape[1]))
+        chosen = np.append(items[place], drawn).astype(np.int32)
         s = np.array([step.score(p, row(first_item + int(item))) for item in chosen])
+        free = ~np.isin(drawn, has)
+        if loss == "warp":
+            free |= 1 - s[0] + s[1:] <= 0
+        found = np.append(0, 1 + np.flatnonzero(free)[:negatives])
+        if len(found) == 1 or not weight:
+            continue
+        chosen, s = chosen[found], s[found]
         kept, c, value = LOSSES[loss](np.arange(len(chosen), dtype=np.int32), s, log_q[chosen], max(len(candidates), 2))
         total += weight * value
         if len(kept):

@@ -81,7 +81,7 @@ double derive(const BprBlocks &args, Sample &sample, float *values, LogSum &logs
         logs.add(factor);
     } else {
         r = within_margin(values, 1, sample.count + 1);
-        if (r) loss = warp(values, r, args.n_items);
+        if (r) loss = warp(values, r, r, args.n_items);
     }
     sample.rows[1] = sample.rows[r];
     sample.count = r > 0;

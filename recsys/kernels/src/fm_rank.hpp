@@ -36,12 +36,14 @@ struct FmRank {
     float *vector_sums, *weight_sums;  // INOUT (n_features) AdaGrad: squared gradients, summed; null: plain steps
 };
 
-constexpr int64_t fm_rank_ahead = 4;  // negatives are drawn, and their vectors fetched, that many positives ahead
+constexpr int64_t fm_rank_ahead = 4;  // negatives are drawn, and vectors fetched, that many positives ahead
 constexpr int64_t fm_rank_group = 4;  // candidates scored together
 
 // Scratch of one thread, in floats, and per positive ahead in items and rows.
-inline int64_t fm_rank_places(int64_t negatives) { return negatives + 1 + fm_rank_group; }
-inline int64_t fm_rank_reals(int64_t width, int64_t negatives) { return (width + 1) * fm_rank_places(negatives) + 2 * width; }
+inline int64_t fm_rank_places(int64_t negatives) { return draws_of(negatives) + 1 + fm_rank_group; }
+inline int64_t fm_rank_reals(int64_t width, int64_t negatives) {
+    return (width + 1) * fm_rank_places(negatives) + 2 * width;
+}
 
 #define RECSYS_DECLARE(isa)                                                                                         \
     namespace isa {                                                                                                 \

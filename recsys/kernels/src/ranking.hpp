@@ -56,7 +56,8 @@ inline bool has(const int32_t *items, int64_t count, int32_t item) {
     return found;
 }
 
-inline void fetch(const float *row, int64_t width) {
+// Always in line: the compiler takes a function that only prefetches for one without effect, and drops calls of it.
+__attribute__((always_inline)) inline void fetch(const float *row, int64_t width) {
     for (int64_t k = 0; k < width; k += 16) __builtin_prefetch(row + k, 1, 2);
 }
 
@@ -99,10 +100,10 @@ inline int32_t within_margin(const float *values, int32_t begin, int32_t end) {
 }
 
 // WARP: log(1 + rank) / log(n_items) (1 - s_i + s_j), j the first negative within the margin, rank = (n_items - 1) / its
-// place r among the draws. Coefficients as for BPR; returns the loss.
-inline double warp(float *values, int32_t r, int64_t n_items) {
+// place among the draws. values[r] is its score. Coefficients as for BPR; returns the loss.
+inline double warp(float *values, int32_t r, int32_t place, int64_t n_items) {
     const float hinge = 1 - values[0] + values[r];
-    const float weight = __builtin_logf(float(1 + (n_items - 1) / r)) / __builtin_logf(float(n_items));
+    const float weight = __builtin_logf(float(1 + (n_items - 1) / place)) / __builtin_logf(float(n_items));
     values[0] = weight, values[1] = -weight;
     return double(weight) * hinge;
 }

@@ -12,8 +12,9 @@ namespace {
 constexpr int64_t lanes = 8;
 typedef float vec __attribute__((vector_size(lanes * sizeof(float))));
 
-inline vec load(const float *from) {
-    vec v;
+template <class Vec = vec>
+inline Vec load(const float *from) {
+    Vec v;
     std::memcpy(&v, from, sizeof v);
     return v;
 }
@@ -24,7 +25,17 @@ inline vec load_tail(const float *from, int64_t count) {
     return v;
 }
 
-inline void store(float *to, vec v) { std::memcpy(to, &v, sizeof v); }
+template <class Vec>
+inline void store(float *to, Vec v) { std::memcpy(to, &v, sizeof v); }
+
+typedef float vec16 __attribute__((vector_size(2 * sizeof(vec))));
+
+// The sum of both halves.
+inline vec folded(vec16 v) {
+    return __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
+           __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+}
+inline vec folded(vec v) { return v; }
 
 inline vec pair_sums(vec a, vec b) {
     return __builtin_shufflevector(a, b, 0, 8, 2, 10, 4, 12, 6, 14) +

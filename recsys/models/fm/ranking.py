@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from recsys import kernels
 from recsys.errors import DataError
-from recsys.models.fm.design import Design
+from recsys.models.fm.design import Design, Table
 from recsys.models.fm.parameters import Parameters
 from recsys.models.negatives import Negatives
 from recsys.models.sgd import guarded
@@ -74,7 +74,8 @@ def ranking_epochs(
     learning_rate, regularization, weight_regularization : float
         The penalties are on the vectors and weights a step touches.
     negatives : int
-        Drawn for each positive; at most, with ``"warp"``, which ends with the first within the margin.
+        Drawn for each positive; at most, with ``"warp"``, which ends with the first within the margin. There an item
+        the user has is drawn anew only if it is within the margin; below it, it counts like any other.
     sampling : {"uniform", "popularity", "in_batch"}
         Draw all items that somebody has alike, in proportion to ``count ** popularity_exponent``, or the items of
         other positives of the same block of 2048.
@@ -98,50 +99,14 @@ def ranking_epochs(
     positives = _Positives.of(design, users, user_items, sample_weight, item_block, rng)
     draws = _Draws.of(user_items, positives.items, sampling, popularity_exponent)
     sums = _first_sums(parameters) if optimizer == "adagrad" else []
-    weight_sums, vector_sums = sums or (None, None)
-    tables = [parameters.vectors, parameters.weights, *sums]
+    step = _Step(loss, negatives, regularization, weight_regularization, threads if asynchronous else 1)
     ceiling = _WORSE_THAN_NONE + {"bpr": math.log(2), "warp": 1.0, "softmax": math.log(1 + len(draws.items))}[loss]
-    used = threads if asynchronous else 1
-
-    def descend(blocks: NDArray[np.int32], key: int, rate: float) -> float:
-        total = 0.0
-        for some in positives.calls(blocks, negatives, parameters.vectors.shape[1]):
-            total += kernels.fm_rank(
-                positives.users,
-                positives.query_rows,
-                positives.items,
-                positives.sample_weight,
-                some,
-                _BLOCK,
-                design.table.indptr,
-                design.table.features,
-                design.table.values,
-                int(design.first_rows[item_block]),
-                positives.user_indptr,
-                positives.user_items,
-                draws.items,
-                draws.threshold,
-                draws.alias,
-                draws.log_q,
-                sampling == "in_batch",
-                loss,
-                negatives,
-                key,
-                rate,
-                regularization,
-                weight_regularization,
-                parameters.vectors,
-                parameters.weights,
-                vector_sums,
-                weight_sums,
-                used,
-            )
-        return total / positives.total_weight
-
     rate = learning_rate
     for _ in range(iterations):
         blocks = rng.permutation(-(-len(design) // _BLOCK)).astype(np.int32)
-        mean, rate = guarded(tables, partial(descend, blocks, int(rng.integers(2**63))), rate, ceiling=ceiling)
+        key = int(rng.integers(2**63))
+        descend = partial(step.epoch, design.table, positives, draws, parameters, sums, blocks, key)
+        mean, rate = guarded([parameters.vectors, parameters.weights, *sums], descend, rate, ceiling=ceiling)
         if sums and parameters.squares is not None:
             parameters.squares[:] = np.stack(sums, axis=1)
         yield mean
@@ -184,6 +149,7 @@ class _Positives:
     query_rows: NDArray[np.int32]
     items: NDArray[np.int32]
     sample_weight: NDArray[np.float32] | None
+    first_item: int  # row of the table
     user_indptr: NDArray[np.int64]
     user_items: NDArray[np.int32]
     entries: float  # of a row of an item, in the mean
@@ -205,6 +171,7 @@ class _Positives:
             np.ascontiguousarray(np.delete(design.table_rows, item_block, axis=1)[order]),
             np.ascontiguousarray(design.parts[order, item_block]),
             None if sample_weight is None else sample_weight[order],
+            int(design.first_rows[item_block]),
             user_items.indptr.astype(np.int64),
             user_items.indices.astype(np.int32, copy=False),
             len(block.features) / max(len(block), 1),
@@ -230,6 +197,7 @@ class _Draws:
     threshold: NDArray[np.uint32] | None
     alias: NDArray[np.int32] | None
     log_q: NDArray[np.float32]
+    in_batch: bool
 
     @classmethod
     def of(cls, user_items: sp.csr_matrix, positives: NDArray[np.int32], sampling: str, exponent: float) -> _Draws:
@@ -242,4 +210,62 @@ class _Draws:
         if sampling == "in_batch":
             shares = np.bincount(positives, minlength=n_items) / max(len(positives), 1)
             log_q = np.log(shares, where=shares > 0, out=np.zeros(n_items)).astype(np.float32)
-        return cls(items, slots.threshold, slots.alias, log_q)
+        return cls(items, slots.threshold, slots.alias, log_q, sampling == "in_batch")
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What a step does, but for its rate."""
+
+    loss: str
+    negatives: int
+    regularization: float
+    weight_regularization: float
+    threads: int
+
+    def epoch(
+        self,
+        table: Table,
+        positives: _Positives,
+        draws: _Draws,
+        parameters: Parameters,
+        sums: list[NDArray[np.float32]],
+        blocks: NDArray[np.int32],
+        key: int,
+        rate: float,
+    ) -> float:
+        """Take one step for every positive of these blocks; return the mean loss."""
+        weight_sums, vector_sums = sums or (None, None)
+        total = 0.0
+        for some in positives.calls(blocks, self.negatives, parameters.vectors.shape[1]):
+            total += kernels.fm_rank(
+                positives.users,
+                positives.query_rows,
+                positives.items,
+                positives.sample_weight,
+                some,
+                _BLOCK,
+                table.indptr,
+                table.features,
+                table.values,
+                positives.first_item,
+                positives.user_indptr,
+                positives.user_items,
+                draws.items,
+                draws.threshold,
+                draws.alias,
+                draws.log_q,
+                draws.in_batch,
+                self.loss,
+                self.negatives,
+                key,
+                rate,
+                self.regularization,
+                self.weight_regularization,
+                parameters.vectors,
+                parameters.weights,
+                vector_sums,
+                weight_sums,
+                self.threads,
+            )
+        return total / positives.total_weight
