@@ -55,12 +55,11 @@ class Queries:
         (of_users, no_users), (of_contexts, no_contexts) = [(given[place], missing[place]) for given, missing in sides]
         asked = sp.diags(unknown.astype(np.float64))
         x = sp.hstack([asked @ of_users, of_contexts, asked @ no_users, no_contexts]).tocsr()
-        v, u = query.vectors.astype(np.float64), factors.user_vectors[users].astype(np.float64)
+        u = factors.user_vectors[users].astype(np.float64)
         u[unknown] = query.mean_user
-        p = np.asarray(x @ v)
-        constants = query.bias + np.where(unknown, query.mean_user_bias, query.user_bias[users])
-        constants += x @ query.weights.astype(np.float64) + np.einsum("nd,nd->n", u * query.signs, p)
-        constants += 0.5 * (p**2 @ query.signs - x.multiply(x) @ (v**2 @ query.signs))
+        p, constants = summed(x, query.weights, query.vectors, query.signs)
+        constants += query.bias + np.where(unknown, query.mean_user_bias, query.user_bias[users])
+        constants += np.einsum("nd,nd->n", u * query.signs, p)
         return cls((u + p).astype(np.float32), constants)
 
     def take(self, some: slice) -> Queries:
@@ -74,6 +73,23 @@ class Queries:
             vectors[items < 0], bias[items < 0] = factors.item_vectors.mean(axis=0), factors.item_bias.mean()
         y = self.constants + bias + np.einsum("nd,nd->n", self.vectors, vectors, dtype=np.float64)
         return factors.queries.predictions(y).astype(np.float32)
+
+
+def summed(
+    x: sp.csr_matrix, weights: NDArray[np.float32], vectors: NDArray[np.float32], signs: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the sum of x_j v_j of each row, and all of y that its features make among themselves, in float64.
+
+    Parameters
+    ----------
+    x : csr_matrix of shape (n, n_features), float64
+    weights, vectors, signs : ndarray of shape (n_features,), (n_features, d) and (d,)
+        As of `QueryFeatures`.
+    """
+    v = vectors.astype(np.float64)
+    sums = np.asarray(x @ v)
+    pairs = 0.5 * (sums**2 @ signs - x.multiply(x) @ (v**2 @ signs))
+    return sums, x @ weights.astype(np.float64) + pairs
 
 
 def _rows(encoder: Encoder, contexts: Sequence[Context]) -> tuple[sp.csr_matrix, sp.csr_matrix]:

@@ -76,8 +76,8 @@ def digest():
 
 
 def test_the_same_bits_twice_and_in_another_process(request):
-    here = str(request.path.parent)
-    script = f"import sys; sys.path.insert(0, {here!r}); import test_fm_rank_steps as t; print(t.digest())"
+    folders = [str(folder) for folder in request.path.parents[:2]]
+    script = f"import sys; sys.path[:0] = {folders!r}; import test_fm_rank_steps as t; print(t.digest())"
     other = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert digest() == digest() == other.stdout.strip()
 

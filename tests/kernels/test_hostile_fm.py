@@ -7,14 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_bpr import problem as bpr_problem
-from test_bpr import tables as bpr_tables
-from test_fm_rank import problem as rank_problem
-from test_fm_rank import tables
-from test_fm_sgd import OPTIMIZERS, machine, problem, run, settings
-from test_fm_sweep import columns, stream
 
 from recsys import kernels
+
+sys.path.append(str(Path(__file__).parent))
+
+from fm_rank_problems import problem as rank_problem
+from fm_rank_problems import tables
+from test_bpr import problem as bpr_problem
+from test_bpr import tables as bpr_tables
+from test_fm_sgd import OPTIMIZERS, machine, problem, run, settings
+from test_fm_sweep import columns, stream
 
 LARGEST = np.iinfo(np.int64).max
 INT32 = np.iinfo(np.int32)

@@ -54,6 +54,8 @@ class Problem:
     sample_weight : ndarray of shape (n,), float32, or None
     scale : Scale, or None
         Of ratings.
+    loss : str
+        One of those of `FactorizationMachine`.
     """
 
     sides: Sides

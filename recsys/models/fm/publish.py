@@ -13,6 +13,7 @@ from recsys.encoding import Encoder
 from recsys.factors import Factors
 from recsys.models.fm.parameters import Parameters
 from recsys.models.fm.sides import Sides
+from recsys.models.queries import summed
 from recsys.models.ratings import Scale
 from recsys.query_features import QueryFeatures
 
@@ -117,8 +118,6 @@ def _summed(
     rows: FeatureMatrix, p: Parameters, here: slice, signs: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Sum of vectors of each row, and everything in y that belongs to the row alone."""
-    x, v = rows.to_csr().astype(np.float64), p.vectors[here, : p.factors].astype(np.float64)
-    sums = np.asarray(x @ v)
-    own = 0.5 * (sums**2 @ signs - x.multiply(x) @ (v**2 @ signs))
-    alone = x @ p.weights[here].astype(np.float64) + own
+    x = rows.to_csr().astype(np.float64)
+    sums, alone = summed(x, p.weights[here], p.vectors[here, : p.factors], signs)
     return np.ascontiguousarray(sums, np.float32), np.ascontiguousarray(alone, np.float32)

@@ -206,7 +206,8 @@ def test_an_explanation_names_the_largest_of_many_features(tmp_path):
     """What an answer weighs is bounded: 500 items times the 700 words of a context were 26 MB."""
     world, made = World(tmp_path), Machine(seed=1).export()
     words = Encoder.fit(["words:hashed:9"], [{"words": "a"}])
-    rng, n = np.random.default_rng(0), made.query.user_encoder.n_features + words.n_features
+    fields = len(made.query.user_encoder.names) + 1
+    rng, n = np.random.default_rng(0), made.query.user_encoder.n_features + words.n_features + fields
     weights, vectors = (rng.standard_normal(shape).astype(np.float32) for shape in ((n,), (n, made.width)))
     factors = replace(made, query=replace(made.query, context_encoder=words, weights=weights, vectors=vectors))
     world.publish(SimpleNamespace(kind="fm", dataset=Machine(seed=1).dataset, export=lambda: factors))
