@@ -1,6 +1,8 @@
 // Rows of the table, and the draws of a positive: a part of fm_rank.cpp, included once per instruction set.
 #pragma once
 
+#include <type_traits>
+
 #include "fm_rank.hpp"
 #include "simd.hpp"
 
@@ -8,20 +10,26 @@ namespace recsys {
 namespace RECSYS_ISA {
 namespace {
 
+#if defined(__AVX512F__)
+typedef vec16 of_rows;
+#else
+typedef vec of_rows;  // four rows side by side, in sixteens, are more than there are registers
+#endif
+
 // The arguments as the functions below see them, which are compiled once for each view: a table of ids alone needs less
 // than one of rows of features, and a width that is known needs no loops. Width 0 stands for any multiple of 8.
 template <bool of_ids, int64_t known>
 struct View : FmRank {
     static constexpr bool ids = of_ids;
-    static constexpr int64_t width = known, lanes = 16;
-    typedef vec16 Vec;
+    typedef std::conditional_t<of_ids, vec16, of_rows> Vec;
+    static constexpr int64_t width = known, lanes = sizeof(Vec) / sizeof(float);
 };
 
 template <bool of_ids>
 struct View<of_ids, 0> : FmRank {
     static constexpr bool ids = of_ids;
-    static constexpr int64_t lanes = 8;
     typedef vec Vec;
+    static constexpr int64_t lanes = ::lanes;
 };
 
 // Features of a row of the table.
