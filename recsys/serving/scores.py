@@ -112,7 +112,11 @@ def _by_item(folded_in: FoldedIn) -> tuple[NDArray[np.integer], NDArray[np.float
 
 def _largest(source: str, values: NDArray[np.float64], name_of: Callable[[int], str]) -> list[Contribution]:
     """Contributions of some things, the largest first; of many, most are one sum."""
-    order = np.argsort(-np.abs(values), kind="stable")
-    named, rest = order[:MOST_NAMED], order[MOST_NAMED:]
+    size, named = -np.abs(values), np.arange(len(values))
+    if len(values) > MOST_NAMED:  # not sorted as a whole: somebody may have a hundred thousand items
+        named = np.argpartition(size, MOST_NAMED)[:MOST_NAMED]
+    named = named[np.argsort(size[named], kind="stable")]
     found = [Contribution(source, name_of(one), float(values[one])) for one in named.tolist()]
-    return [*found, Contribution(source, "", float(values[rest].sum()))] if len(rest) else found
+    if len(values) > MOST_NAMED:
+        found.append(Contribution(source, "", float(values.sum() - values[named].sum())))
+    return found

@@ -97,23 +97,6 @@ class Parameters:
         return replace(self, vectors=vectors, factors=width, field_weights=None), signs
 
 
-def average(draws: list[Parameters]) -> Parameters:
-    """Return one machine that predicts the mean of several: their vectors side by side over the root of their number.
-
-    The prediction is linear in bias, weights and the products of vectors, so that this is exact.
-    """
-    first, root = draws[0], np.float32(len(draws) ** -0.5)
-    width = sum(one.factors for one in draws)
-    vectors = aligned(len(first.weights), -(-width // _LANES) * _LANES)
-    if width:
-        vectors[:, :width] = np.concatenate([one.vectors[:, : one.factors] for one in draws], axis=1) * root
-    bias, weights = (
-        np.stack(arrays).mean(axis=0, dtype=np.float64).astype(np.float32)
-        for arrays in zip(*((one.bias, one.weights) for one in draws), strict=True)
-    )
-    return Parameters(bias, weights, vectors, width, first.field_of)
-
-
 def aligned(n_rows: int, width: int) -> NDArray[np.float32]:
     """Zeros whose rows begin with a cache line, where the width allows it."""
     room = np.zeros(n_rows * width + _LINE, np.float32)

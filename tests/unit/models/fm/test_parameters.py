@@ -5,7 +5,7 @@ import pytest
 
 from recsys.data.features import FeatureMatrix
 from recsys.models.fm.design import Design
-from recsys.models.fm.parameters import Parameters, average
+from recsys.models.fm.parameters import Parameters
 
 
 def random_features(rng, n_rows, sizes, most=3):
@@ -77,14 +77,6 @@ def test_field_weights_become_a_plain_machine_with_signs():
     own = (x**2) @ (plain.vectors.astype(np.float64) ** 2)
     expected = p.bias + x @ p.weights + 0.5 * ((sums**2 - own) @ signs)
     np.testing.assert_allclose(p.predict(design), expected, rtol=1e-4, atol=1e-4)
-
-
-def test_average_predicts_the_mean_of_the_draws():
-    rng = np.random.default_rng(2)
-    design = random_design(rng)
-    draws = [random_parameters(rng, design, 3, False) for _ in range(5)]
-    mean = np.mean([one.predict(design) for one in draws], axis=0)
-    np.testing.assert_allclose(average(draws).predict(design), mean, rtol=1e-5, atol=1e-5)
 
 
 def test_a_block_for_each_field_changes_nothing():
