@@ -203,8 +203,7 @@ def test_threads_without_locks_learn_about_as_well(optimizer):
     settings = {"optimizer": optimizer, "learning_rate": RATES[optimizer], "iterations": 6}
     alone = train(rows, targets, start(rows), **settings)
     together = train(rows, targets, start(rows), **settings, asynchronous=True, threads=2)
-    assert together[-1] < alone[0] / 2
-    assert together[-1] == pytest.approx(alone[-1], rel=0.15)
+    assert alone[0] - together[-1] > 0.95 * (alone[0] - alone[-1])
 
 
 def test_kernel_calls_are_bounded_and_change_nothing(monkeypatch):
