@@ -216,6 +216,8 @@ class FactorizationMachine(Solving, EpochModel):
         DataError, TrainingDivergedError
             As `fit`; the model stays as it was.
         """
+        if iterations < 1:
+            raise ConfigError(f"iterations is {iterations}. Give 1 or more")
         before = self.learned.problem
         problem = before.join(events, only_new=self.solver in GRADIENT)
         rng = np.random.default_rng([self.seed, len(problem.sides.dataset.interactions)])
@@ -270,7 +272,7 @@ class FactorizationMachine(Solving, EpochModel):
         scale = Scale.of(given) if self.objective == "squared" else None
         weight = None if sample_weight is None else checked_weight(sample_weight, len(targets))
         samples = Labelled(design, to_targets(given, self.objective, scale), weight)
-        parameters, posterior = self._random(design, rng), self._posterior(design)
+        parameters, posterior = self._random(design, rng), self._posterior(design, self.iterations)
         for done, _ in enumerate(self._pointwise(samples, parameters, posterior, self.iterations, rng), 1):
             if progress is not None:
                 progress(done, self.iterations)
@@ -326,7 +328,7 @@ class FactorizationMachine(Solving, EpochModel):
         progress: Progress | None,
         on_epoch: OnEpoch | None,
     ) -> Self:
-        posterior = self._posterior(problem.design())
+        posterior = self._posterior(problem.design(), iterations)
         losses = self._epochs(problem, parameters, posterior, iterations, rng)
 
         def factors(_last: bool) -> Factors:

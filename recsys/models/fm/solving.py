@@ -94,8 +94,9 @@ class Solving:
                 "field_weights are learned by sgd, momentum or adagrad on the squared, logistic or hinge loss"
             )
 
-    def _posterior(self, design: Design) -> Posterior:
-        return Posterior(design, self.burn_in, self.posterior_factors)
+    def _posterior(self, design: Design, iterations: int) -> Posterior:
+        # A chain that goes on for a few sweeps has left its start behind.
+        return Posterior(design, self.burn_in if iterations > self.burn_in else 0, self.posterior_factors)
 
     def _random(self, design: Design, rng: np.random.Generator) -> Parameters:
         parameters = Parameters.random(design, self.factors, _START, rng)

@@ -147,6 +147,7 @@ LATER = [("newcomer", "i1", 5.0), ("newcomer", "novelty", 5.0), ("u0", "novelty"
         {"loss": "warp"},
         {"loss": "logistic", "negatives": 2},
         {"loss": "squared", "solver": "als"},
+        {"loss": "squared", "iterations": 60},
         {"loss": "implicit"},
     ],
 )
