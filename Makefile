@@ -47,6 +47,7 @@ bench: $(PEERED)/built  ## benchmarks against the peers in .venv-bench, results 
 	$(PEERED)/bin/python -m tests.benchmarks.bpr
 	$(PEERED)/bin/python -m tests.benchmarks.sgd_mf
 	$(PEERED)/bin/python -m tests.benchmarks.fm
+	$(PEERED)/bin/python -m tests.benchmarks.fold_in
 	$(PEERED)/bin/python -m tests.benchmarks.growth
 
 install: $(VENV)/built
