@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from recsys.artifacts.manifest import ArtifactManifest
 from recsys.artifacts.store import StoredArrays
+from recsys.codes import Codes, norm_order
 from recsys.encoding import Encoder
 from recsys.errors import ArtifactError, ConfigError, DataError
 from recsys.factors import Factors, FoldIn, HistoryMap
@@ -75,15 +76,26 @@ class Artifact:
 def pack(
     factors: Factors, users: IdMap, items: IdMap, histories: Histories, item_counts: NDArray[np.float32]
 ) -> dict[str, NDArray[Any]]:
-    """Name the arrays of a model for an `ArtifactStore`; `DataError` if a published number is not finite."""
+    """Name the arrays of a model for an `ArtifactStore`, the items in `norm_order`, with the codes of their index.
+
+    Raises `DataError` if a published number is not finite.
+    """
     factors.check_finite()
+    order = norm_order(factors.item_vectors, factors.item_bias)
+    item_vectors, item_bias = factors.item_vectors[order], factors.item_bias[order]
+    row_of = np.empty(len(order), np.int32)
+    row_of[order] = np.arange(len(order), dtype=np.int32)
     arrays: dict[str, NDArray[Any]] = {
         **factors.arrays,
-        "item_counts": item_counts,
+        "item_vectors": item_vectors,
+        "item_bias": item_bias,
+        "item_counts": item_counts[order],
         "history_indptr": histories.indptr,
-        "history_items": histories.items,
+        "history_items": row_of[histories.items],
         "history_weights": histories.weights,
+        **(Codes.of(item_vectors, item_bias).arrays if factors.width and len(items) else {}),
     }
+    items = items.take(order)
     for name, ids in (("user_ids", users), ("item_ids", items)):
         arrays |= {f"{name}_text": ids.text, f"{name}_offsets": ids.offsets, f"{name}_order": ids.order}
     return arrays
@@ -99,6 +111,15 @@ def item_side(stored: StoredArrays) -> tuple[Factors, IdMap, NDArray[np.float32]
         if len(items) != len(factors.item_bias) or not np.isfinite(counts).all():
             raise DataError("item ids and vectors differ in length, or a count is not finite")
         return factors, items, counts
+    except _UNFIT as error:
+        raise ArtifactError(f"version {stored.manifest.version} is incomplete: {error}") from error
+
+
+def item_codes(stored: StoredArrays) -> Codes | None:
+    """Return what the items are searched by; None in an artefact of an earlier release, and where there are no vectors."""
+    n_items, width = stored.arrays["item_vectors"].shape
+    try:
+        return Codes.from_arrays(stored.arrays, n_items, width)
     except _UNFIT as error:
         raise ArtifactError(f"version {stored.manifest.version} is incomplete: {error}") from error
 

@@ -107,11 +107,11 @@ class FittedFactors(Fitted):
 
     @cached_property
     def _index(self) -> ItemIndex:
-        return ItemIndex(self._factors.item_vectors, self._factors.item_bias)
+        return ItemIndex.sorted(self._factors.item_vectors, self._factors.item_bias)
 
     @cached_property
     def _cosine_index(self) -> ItemIndex:
-        return ItemIndex.cosine(self._factors.item_vectors)
+        return self._index.cosine()
 
 
 def checked_k(k: int) -> int:

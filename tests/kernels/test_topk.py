@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys import kernels
+from recsys.codes import norm_order
 from recsys.index import Exclusions, ItemIndex, top_k
 from recsys.kernels import reference
 
@@ -50,10 +51,18 @@ def full_sort(queries, items, bias, scale, k, exclude, allowed):
     return [rows for rows, _ in lists], [scores for _, scores in lists]
 
 
+def searched(problem, search=kernels.search, reach=None):
+    queries, items, bias, scale, k, exclude, allowed = problem
+    rows, scores = np.empty((len(queries), k), np.int32), np.empty((len(queries), k), np.float32)
+    indptr, excluded = (None, None) if exclude is None else (exclude.indptr, exclude.rows)
+    bits = None if allowed is None else np.packbits(allowed, bitorder="little")
+    search(queries, items, bias, scale, reach, indptr, excluded, bits, rows, scores, 1)
+    return rows, scores
+
+
 @given(problems())
 def test_search_equals_a_full_sort(problem):
-    queries, items, bias, scale, k, exclude, allowed = problem
-    rows, scores = ItemIndex(items, bias, scale).search(queries, k, exclude=exclude, allowed=allowed)
+    rows, scores = searched(problem)
     expected_rows, expected_scores = full_sort(*problem)
     assert rows.tolist() == expected_rows
     assert scores.tolist() == expected_scores
@@ -61,14 +70,23 @@ def test_search_equals_a_full_sort(problem):
 
 @given(problems())
 def test_reference_gives_the_compiled_answer(problem):
-    queries, items, bias, scale, k, exclude, allowed = problem
-    compiled = ItemIndex(items, bias, scale).search(queries, k, exclude=exclude, allowed=allowed)
-    rows, scores = np.empty_like(compiled[0]), np.empty_like(compiled[1])
-    indptr, excluded = (None, None) if exclude is None else (exclude.indptr, exclude.rows)
-    bits = None if allowed is None else np.packbits(allowed, bitorder="little")
-    reference.search(queries, items, bias, scale, indptr, excluded, bits, rows, scores, 1)
+    compiled, (rows, scores) = searched(problem), searched(problem, reference.search)
     np.testing.assert_array_equal(rows, compiled[0])
     np.testing.assert_array_equal(scores, compiled[1])
+
+
+@given(problems())
+def test_a_sorted_index_stops_early_and_breaks_ties_by_length(problem):
+    queries, items, bias, _, k, exclude, allowed = problem
+    bias = np.zeros(len(items), np.float32) if bias is None else bias
+    rows, scores = ItemIndex.sorted(items, bias).search(queries, k, exclude=exclude, allowed=allowed)
+    order = norm_order(items, bias)
+    place = np.argsort(order)
+    moved = None if exclude is None else exclude.renumbered(place.astype(np.int32))
+    in_order = queries, items[order], bias[order], None, k, moved, None if allowed is None else allowed[order]
+    expected_rows, expected_scores = full_sort(*in_order)
+    assert place[rows[rows >= 0]].tolist() == [row for one in expected_rows for row in one if row >= 0]
+    assert scores.tolist() == expected_scores
 
 
 @given(problems())
@@ -103,9 +121,10 @@ def test_nan_scores_are_never_returned():
 
 def test_similar_leaves_the_item_out_and_zero_vectors_do_not_divide_by_zero():
     vectors = np.array([[1, 0], [2, 0.1], [0, 1], [0, 0]], np.float32)
-    rows, scores = ItemIndex.cosine(vectors).similar(0, 4)
-    assert rows.tolist() == [[1, 2, 3, -1]]
-    assert scores[0, 0] == pytest.approx(2 / np.hypot(2, 0.1))
+    for index in (ItemIndex(vectors), ItemIndex.sorted(vectors, np.zeros(4, np.float32))):
+        rows, scores = index.cosine().similar(0, 4)
+        assert rows.tolist() == [[1, 2, 3, -1]]
+        assert scores[0, 0] == pytest.approx(2 / np.hypot(2, 0.1))
 
 
 SCRIPT = """
@@ -139,7 +158,7 @@ def test_an_unknown_instruction_set_is_refused_by_name():
 def refused_calls():
     f32, i32 = np.zeros((2, 8), np.float32), np.zeros((2, 3), np.int32)
     good = {
-        "queries": f32, "item_vectors": np.zeros((5, 8), np.float32), "item_bias": None, "item_scale": None,
+        "queries": f32, "item_vectors": np.zeros((5, 8), np.float32), "item_bias": None, "item_scale": None, "reach": None,
         "exclude_indptr": None, "exclude_rows": None, "allowed": None,
         "rows": i32, "scores": np.zeros((2, 3), np.float32), "threads": 1,
     }  # fmt: skip
@@ -149,6 +168,8 @@ def refused_calls():
         "not contiguous": {"queries": np.zeros((2, 16), np.float32)[:, ::2]},
         "another width": {"queries": np.zeros((2, 7), np.float32)},
         "short bias": {"item_bias": np.zeros(4, np.float32)},
+        "short reach": {"reach": np.zeros((0, 2), np.float32)},
+        "reach beside scale": {"reach": np.zeros((1, 2), np.float32), "item_scale": np.ones(5, np.float32)},
         "short output": {"rows": np.zeros((1, 3), np.int32)},
         "k of 0": {"rows": np.zeros((2, 0), np.int32), "scores": np.zeros((2, 0), np.float32)},
         "indptr alone": {"exclude_indptr": np.zeros(3, np.int64)},

@@ -9,6 +9,7 @@ from recsys.kernels.reference.bpr import bpr_blocks
 from recsys.kernels.reference.fm_rank import fm_rank
 from recsys.kernels.reference.fm_sgd import fm_sgd
 from recsys.kernels.reference.fm_sweep import fm_solve, fm_stream
+from recsys.kernels.reference.scan import scan
 from recsys.kernels.reference.sgd_mf import sgd_mf
 from recsys.kernels.reference.topk import search, select
 
@@ -33,6 +34,7 @@ __all__ = [
     "fm_stream",
     "instruction_set",
     "instruction_sets",
+    "scan",
     "search",
     "select",
     "sgd_mf",

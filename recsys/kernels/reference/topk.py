@@ -11,6 +11,7 @@ def search(
     item_vectors: NDArray[np.float32],
     item_bias: NDArray[np.float32] | None,
     item_scale: NDArray[np.float32] | None,
+    reach: NDArray[np.float32] | None,
     exclude_indptr: NDArray[np.int64] | None,
     exclude_rows: NDArray[np.int32] | None,
     allowed: NDArray[np.uint8] | None,
@@ -25,6 +26,8 @@ def search(
     queries : ndarray of shape (n_queries, d), float32
     item_vectors : ndarray of shape (n_items, d), float32
     item_bias, item_scale : ndarray of shape (n_items,), float32, or None
+    reach : ndarray of shape (ceil(n_items / 256), 2), float32, or None
+        Greatest length and bias of each 256 items and of all behind them: where to stop. Ignored here.
     exclude_indptr, exclude_rows : int64 of shape (n_queries + 1,) and int32, or None
         ``exclude_rows[exclude_indptr[q]:exclude_indptr[q + 1]]`` are the items query q may not get, ascending.
     allowed : ndarray of shape (ceil(n_items / 8),), uint8, or None

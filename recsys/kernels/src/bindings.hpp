@@ -19,6 +19,7 @@
 #include "fm_rank.hpp"
 #include "fm_sweep.hpp"
 #include "fm_sgd.hpp"
+#include "scan.hpp"
 #include "sgd_mf.hpp"
 #include "topk.hpp"
 
@@ -40,6 +41,7 @@ struct InstructionSet {
     const char *name;
     decltype(&base::search_block) search_block;
     decltype(&base::select_block) select_block;
+    decltype(&base::scan_all) scan_all;
     decltype(&base::als_block) als_block;
     decltype(&base::als_exact_block) als_exact_block;
     decltype(&base::sgd_mf_plain) sgd_mf_plain;
@@ -57,6 +59,7 @@ struct InstructionSet {
 extern InstructionSet chosen;  // set once, at import
 
 void bind_topk(nb::module_ &m);
+void bind_scan(nb::module_ &m);
 void bind_als(nb::module_ &m);
 void bind_sgd_mf(nb::module_ &m);
 void bind_bpr(nb::module_ &m);

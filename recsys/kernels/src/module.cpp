@@ -16,7 +16,7 @@ namespace {
 
 #define RECSYS_SET(name, isa)                                                             \
     {                                                                                     \
-        name, isa::search_block, isa::select_block, isa::als_block, isa::als_exact_block, \
+        name, isa::search_block, isa::select_block, isa::scan_all, isa::als_block, isa::als_exact_block, \
             isa::sgd_mf_plain, isa::sgd_mf_momentum, isa::sgd_mf_adagrad, isa::bpr_range, \
             isa::fm_rank_range, isa::fm_stream_range, isa::fm_stream_add, isa::fm_solve_range, isa::fm_sgd_range, isa::fm_fields_range \
     }
@@ -60,6 +60,7 @@ NB_MODULE(_kernels, m) {
         return names;
     }, "Names of the instruction sets this machine supports, best first.");
     bind_topk(m);
+    bind_scan(m);
     bind_als(m);
     bind_sgd_mf(m);
     bind_bpr(m);

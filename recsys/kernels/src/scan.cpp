@@ -1,0 +1,168 @@
+// Exact top-K of one query over quantised items. Compiled once per instruction set (RECSYS_ISA).
+//
+// With y the vector of an item, s c its codes times their scale, R the rotation, q the query, z = R'q and t g the codes
+// of z times their scale, all that a score can be is, whatever R is,
+//
+//   <q, y> = <z, s c> + <q, y - R s c>   <=   t s <g, c> + |z - t g| |s c| + |q| |y - R s c|
+//
+// and with only the first coordinates at hand (h; the others: r)
+//
+//   <z, s c> = <z_h, s c_h> + <z_r, s c_r>   <=   t s <g_h, c_h> + |z - t g| |s c| + |z_r| |s c_r|.
+//
+// Lengths and errors are bounded for groups of items, from above. An item whose bound is not above the worst score kept
+// is not in the answer; of all others the score itself is computed, as everywhere else.
+#include "scan.hpp"
+
+#include <cfloat>
+#include <cmath>
+
+#include "scan_codes.hpp"
+#include "topk_best.hpp"
+#include "topk_scores.hpp"
+
+namespace recsys {
+namespace RECSYS_ISA {
+namespace {
+
+struct Query {
+    const float *vector;  // padded to whole vectors
+    const int16_t *codes;
+    float scale;           // t
+    float length;          // |q| or |z|, whichever is more; from above, as all lengths here
+    float missed;          // |z - t g|
+    float tail_length;     // |z_r|
+    float rounding;        // of the float32 score of an item of length 1, and of what is computed here
+};
+
+// A float above the root of what was summed in double.
+inline float upper(double squares) { return float(__builtin_sqrt(squares) * (1 + 1e-6)) + 0x1p-149f; }
+
+// z = R'q in double, then its codes: the largest that a sum of products with any item's can bear.
+inline Query quantised(const Scan &scan, double *z, float *padded, int16_t *codes) {
+    const int64_t width = scan.width, coded = scan.head + scan.tail;
+    double of_q = 0, of_z = 0, largest = 0, missed = 0, behind = 0;
+    for (int64_t j = 0; j < width; ++j) z[j] = 0;
+    for (int64_t i = 0; i < width; ++i) {
+        const double q = scan.query[i];
+        of_q += q * q, padded[i] = scan.query[i];
+        for (int64_t j = 0; j < width; ++j) z[j] += q * scan.rotation[i * width + j];
+    }
+    for (int64_t i = width; i % lanes; ++i) padded[i] = 0;
+    for (int64_t j = 0; j < width; ++j) {
+        of_z += z[j] * z[j];
+        largest = __builtin_fabs(z[j]) > largest ? __builtin_fabs(z[j]) : largest;
+    }
+    const double most = INT32_MAX / (128.0 * double(coded)), limit = most < 32767 ? __builtin_floor(most) : 32767;
+    const float wanted = float(largest / limit * (1 + 1e-6));  // a little more, so that no code is above the limit
+    const float scale = wanted > FLT_MIN && wanted < FLT_MAX ? wanted : 0;  // else all codes are 0, and all is missed
+    for (int64_t j = 0; j < coded; ++j) {
+        const double of_query = j < width ? z[j] : 0;
+        codes[j] = scale ? int16_t(__builtin_rint(of_query / scale)) : int16_t(0);
+        const double rest = of_query - double(scale) * codes[j];
+        missed += rest * rest;
+        if (j >= scan.head) behind += of_query * of_query;
+    }
+    return {padded, codes, scale, upper(of_q > of_z ? of_q : of_z), upper(missed), upper(behind),
+            float(width + 64) * 0x1p-23f};
+}
+
+// What is added to the products of codes for an upper bound, for items of a group.
+inline float slack(const Query &query, const float *bounds) {
+    return query.length * bounds[1] + (query.missed + query.rounding * query.length) * bounds[0] + 1e-36f;
+}
+
+struct Found {
+    int32_t row, product;
+};
+
+// Of the last items of all there may be less than sixteen.
+inline vec16 load_lanes(const float *from, int64_t count) {
+    if (count >= scan_lanes) return load<vec16>(from);
+    vec16 v = {};
+    std::memcpy(&v, from, size_t(count) * sizeof(float));
+    return v;
+}
+
+// Items of a group whose first coordinates leave them a chance, with their products; returns how many.
+inline int64_t by_heads(const Scan &scan, const Query &query, int64_t first, int64_t end, float slack, float worst,
+                        Found *found) {
+    int64_t count = 0;
+    for (int64_t row = first; row < end; row += scan_lanes) {
+        uint32_t wanted = end - row < scan_lanes ? (1u << (end - row)) - 1 : 0xffffu;
+        if (const uint8_t *bits = scan.restriction.allowed) {
+            wanted &= bits[row / 8] | (end - row > 8 ? bits[row / 8 + 1] << 8 : 0);
+            if (!wanted) continue;
+        }
+        const ints16 products = head_products(scan.heads + row * scan.head, query.codes, scan.head);
+        vec16 bound = __builtin_convertvector(products, vec16) * (query.scale * load_lanes(scan.scales + row, end - row)) +
+                      (query.tail_length * load_lanes(scan.tail_lengths + row, end - row) + slack);
+        if (scan.item_scale) bound *= load_lanes(scan.item_scale + row, end - row);
+        if (scan.item_bias) bound += load_lanes(scan.item_bias + row, end - row);
+        wanted &= not_within(bound + 1e-6f * (bound < 0 ? -bound : bound), worst);
+        for (; wanted; wanted &= wanted - 1) {
+            const int lane = __builtin_ctz(wanted);
+            found[count++] = {int32_t(row + lane), products[lane]};
+        }
+    }
+    return count;
+}
+
+// Those of them that all coordinates leave a chance, their vectors on the way; returns how many.
+inline int64_t by_tails(const Scan &scan, const Query &query, float slack, float worst, Excluded &exclude, Found *found,
+                        int64_t count, float *bounds) {
+    int64_t kept = 0;
+    for (int64_t n = 0; n < count; ++n) {
+        const int32_t row = found[n].row;
+        while (exclude.next != exclude.end && *exclude.next < row) ++exclude.next;
+        if (exclude.next != exclude.end && *exclude.next == row) continue;
+        const int32_t product = found[n].product + tail_product(scan.tails + row * scan.tail, query.codes + scan.head, scan.tail);
+        float bound = float(product) * (query.scale * scan.scales[row]) + slack;
+        if (scan.item_scale) bound *= scan.item_scale[row];
+        if (scan.item_bias) bound += scan.item_bias[row];
+        bound += 1e-6f * __builtin_fabsf(bound);
+        if (bound <= worst) continue;
+        for (int64_t j = 0; j < scan.width; j += 16) __builtin_prefetch(scan.item_vectors + row * scan.width + j);
+        found[kept].row = row, bounds[kept++] = bound;
+    }
+    return kept;
+}
+
+// Scores as search() gives them: each operation is rounded by itself, where the compiler would fuse two.
+inline float scored(const Scan &scan, const Query &query, int32_t row) {
+    volatile float score = score_one(query.vector, scan.item_vectors + row * scan.width, scan.width);
+    if (scan.item_scale) score = score * scan.item_scale[row];
+    if (scan.item_bias) score = score + scan.item_bias[row];
+    return score;
+}
+
+}  // namespace
+
+void scan_all(const Scan &scan, double *reals, int16_t *codes) {
+    const Query query = quantised(scan, reals, reinterpret_cast<float *>(reals + scan.width), codes);
+    Best best = {scan.rows, scan.scores, scan.k, 0};
+    Excluded exclude = excluded(scan.restriction, 0);
+    Found found[scan_group];
+    float bounds[scan_group], worst = -HUGE_VALF;
+    for (int64_t first = 0; first < scan.n_items; first += scan_group) {
+        const float *of_group = scan.bounds + first / scan_group * scan_bounds;
+        const float more = slack(query, of_group);
+        if (!scan.item_scale) {
+            const float most = query.length * of_group[0] + more + of_group[2];
+            if (most + 1e-6f * __builtin_fabsf(most) <= worst) continue;
+        }
+        const int64_t end = scan.n_items - first < scan_group ? scan.n_items : first + scan_group;
+        int64_t count = by_heads(scan, query, first, end, more, worst, found);
+        count = by_tails(scan, query, more, worst, exclude, found, count, bounds);
+        for (int64_t n = 0; n < count; ++n) {
+            if (bounds[n] <= worst) continue;
+            const float score = scored(scan, query, found[n].row);
+            if (!(best.size < best.k ? score == score : score > worst)) continue;
+            best.add(found[n].row, score);
+            if (best.size == best.k) worst = best.scores[0];
+        }
+    }
+    best.finish();
+}
+
+}  // namespace RECSYS_ISA
+}  // namespace recsys
