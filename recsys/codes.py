@@ -1,4 +1,4 @@
-"""`Codes`: item vectors quantised to bytes, with what is known of their errors, so that a search need not read them all.
+"""`Codes`: item vectors quantised to bytes, with what is known of their errors: a search need not read them all.
 
 Built once, when a model is published; the search over them is exact (`recsys.index`).
 """
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.errors import DataError
 from recsys.query_features import check_array
 
 GROUP = 256
@@ -22,25 +23,28 @@ _CHUNK = 2**15
 _PREFIX = "index_"
 
 
-def norm_order(item_vectors: NDArray[np.float32], item_bias: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Rows by falling length of (vector, bias), equal ones by row: the order lists break ties by.
+def norm_order(item_vectors: NDArray[np.float32], item_bias: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Rows by falling length of (vector, bias).
 
     What a search looks at first is then mostly what it finds, and it can stop early.
     """
     squares = np.einsum("ij,ij->i", item_vectors, item_vectors, dtype=np.float64) + item_bias.astype(np.float64) ** 2
-    return np.argsort(-squares, kind="stable")
+    return np.argsort(-squares, kind="stable").astype(np.int32)
 
 
 @dataclass(frozen=True, eq=False)
 class Codes:
-    """Codes c of n items with vectors y of d numbers: ``y ~ rotation (scale c)``.
+    """Codes c of n items with vectors y of d numbers: ``y ~ rotation (scale c)``, in `norm_order`.
 
     The rotation is the eigenbasis of the items' Gram matrix, the greatest eigenvalue first, so that the first
     coordinates say most of a score; they are apart from the others.
 
     Parameters
     ----------
+    row_of : ndarray of shape (n,), int32
+        Row of each item, in the order of all that follows.
     rotation : ndarray of shape (d, d), float32
+    biases : ndarray of shape (n,), float32
     heads : ndarray of shape (ceil(n / 16), 16 head), uint8
         Signed bytes: the first `head` coordinates of sixteen items, in pairs, (head / 2, 16, 2).
     tails : ndarray of shape (n, tail), uint8
@@ -55,7 +59,9 @@ class Codes:
         1 / |y|, and 0 for a zero vector: what makes a product a cosine.
     """
 
+    row_of: NDArray[np.int32]
     rotation: NDArray[np.float32]
+    biases: NDArray[np.float32]
     heads: NDArray[np.uint8]
     tails: NDArray[np.uint8]
     scales: NDArray[np.float32]
@@ -69,13 +75,13 @@ class Codes:
         n, d = item_vectors.shape
         head = min(_HEAD, d + d % 2)
         width = head + -(-(d - head) // 16) * 16 if d > head else head
-        rotation = _rotation(item_vectors)
+        row_of, rotation = norm_order(item_vectors, item_bias), _rotation(item_vectors)
         heads = np.zeros((-(-n // _LANES) * _LANES, head), np.int8)
         tails = np.zeros((n, width - head), np.int8)
         scales, tail_lengths, lengths, errors = (np.zeros(n, np.float32) for _ in range(4))
         for start in range(0, n, _CHUNK):
             rows = slice(start, min(start + _CHUNK, n))
-            y = item_vectors[rows].astype(np.float64)
+            y = item_vectors[row_of[rows]].astype(np.float64)
             z = np.zeros((len(y), width))
             z[:, :d] = y @ rotation
             scales[rows] = _above(np.abs(z).max(axis=1) / 127)
@@ -86,17 +92,19 @@ class Codes:
             lengths[rows] = _above(np.maximum(_lengths(y), _lengths(found)))
             errors[rows] = _above(_lengths(y - found[:, :d] @ rotation.T))
             tail_lengths[rows] = _above(_lengths(found[:, head:]))
-        firsts = np.arange(0, n, GROUP)
-        bounds = [np.maximum.reduceat(one, firsts) if n else one for one in (lengths, errors, item_bias)]
+        biases = item_bias[row_of]
+        bounds = [greatest(one) for one in (lengths, errors, biases)]
         in_pairs = heads.reshape(-1, _LANES, head // 2, 2).transpose(0, 2, 1, 3)
         return cls(
+            row_of,
             rotation.astype(np.float32),
+            biases,
             np.ascontiguousarray(in_pairs).reshape(-1, _LANES * head).view(np.uint8),
             tails.view(np.uint8),
             scales,
             tail_lengths,
             np.ascontiguousarray(np.stack(bounds, axis=1)),
-            inverse_lengths(item_vectors),
+            inverse_lengths(item_vectors)[row_of],
         )
 
     @property
@@ -117,13 +125,23 @@ class Codes:
             return None
         codes = cls(**found)
         head, tail = codes.heads.shape[-1] // _LANES, codes.tails.shape[-1]
+        if head < 1 or head % 2 or tail % _LANES or head + tail < width:
+            raise DataError(f"codes of {head} and {tail} coordinates cannot be those of {width}")
         check_array("index_rotation", codes.rotation, (width, width))
         check_array("index_heads", codes.heads, (-(-n_items // _LANES), head * _LANES), np.uint8)
         check_array("index_tails", codes.tails, (n_items, tail), np.uint8)
         check_array("index_bounds", codes.bounds, (-(-n_items // GROUP), 3))
-        for name in ("scales", "tail_lengths", "inverse_lengths"):
+        for name in ("biases", "scales", "tail_lengths", "inverse_lengths"):
             check_array(_PREFIX + name, found[name], (n_items,))
+        check_array("index_row_of", codes.row_of, (n_items,), np.int32)
+        if n_items and not 0 <= codes.row_of.min() <= codes.row_of.max() < n_items:
+            raise DataError(f"index_row_of names rows beyond {n_items:,}")
         return codes
+
+
+def greatest(numbers: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Greatest of each group."""
+    return np.maximum.reduceat(numbers, np.arange(0, len(numbers), GROUP)) if len(numbers) else numbers
 
 
 def falling(bounds: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -134,7 +152,8 @@ def falling(bounds: NDArray[np.float32]) -> NDArray[np.float32]:
 def inverse_lengths(item_vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """1 / |y|, and 0 for a zero vector."""
     norms = np.sqrt(np.einsum("ij,ij->i", item_vectors, item_vectors))
-    return np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
+    found: NDArray[np.float32] = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
+    return found
 
 
 def _rotation(item_vectors: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -151,4 +170,5 @@ def _above(numbers: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def _lengths(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    found: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    return found

@@ -73,16 +73,6 @@ class IdMap:
         text = np.frombuffer(b"".join(encoded), np.uint8)
         return cls(text, offsets, np.array(order, np.int32))
 
-    def take(self, rows: NDArray[np.intp]) -> IdMap:
-        """Return a map of the ids of some distinct rows, in that order."""
-        lengths = np.diff(self.offsets)[rows]
-        offsets = np.append(0, np.cumsum(lengths))
-        from_text = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        new_row = np.full(len(self), -1, np.int32)
-        new_row[rows] = np.arange(len(rows), dtype=np.int32)
-        order = new_row[self.order]
-        return IdMap(self.text[from_text], offsets, order[order >= 0])
-
     def __len__(self) -> int:
         """Return the number of ids."""
         return len(self.offsets) - 1

@@ -5,7 +5,6 @@ Lists of a notebook, a batch job and a request agree because all three come from
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys import kernels
-from recsys.codes import GROUP, Codes, falling, inverse_lengths, norm_order
+from recsys.codes import Codes, falling, greatest, inverse_lengths, norm_order
 
 _FEW = 8
-"""Queries that are searched one by one, over the codes."""
+"""Queries that are searched one by one; for more, a copy of the items in another order pays."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,15 +41,6 @@ class Exclusions:
         """Items of one query."""
         return self.rows[self.indptr[query] : self.indptr[query + 1]]
 
-    def renumbered(self, numbers: NDArray[np.int32]) -> Exclusions:
-        """Return the same with other numbers for the items; what is no item stays out."""
-        query = np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
-        known = (self.rows >= 0) & (self.rows < len(numbers))
-        query, rows = query[known], numbers[self.rows[known]]
-        order = np.lexsort((rows, query))
-        indptr = np.searchsorted(query, np.arange(len(self.indptr)))
-        return Exclusions(indptr.astype(np.int64), rows[order])
-
 
 class ItemIndex:
     """Exact top-K of ``<query, item_vector> * scale + item_bias``.
@@ -60,7 +50,7 @@ class ItemIndex:
     Parameters
     ----------
     item_vectors : ndarray of shape (n_items, d), float32, C-contiguous
-        May be memory-mapped; d may be 0. In any order; a search is fast where the longest come first (`sorted`).
+        May be memory-mapped; d may be 0.
     item_bias : ndarray of shape (n_items,), float32, optional
     codes : Codes, optional
         Of these items: what single queries are searched by.
@@ -82,28 +72,15 @@ class ItemIndex:
         self.item_vectors = item_vectors
         self.item_bias = item_bias
         self.codes = codes
-        self._scale: NDArray[np.float32] | None = None
-        self._row_of: NDArray[np.int32] | None = None  # by place, where the items were sorted
-        self._place_of: NDArray[np.int32] | None = None
-
-    @classmethod
-    def sorted(cls, item_vectors: NDArray[np.float32], item_bias: NDArray[np.float32]) -> ItemIndex:
-        """Return an index over a copy in `norm_order`, which also breaks its ties; rows stay those of the arguments."""
-        order = norm_order(item_vectors, item_bias)
-        index = cls(item_vectors[order], item_bias[order])
-        index._row_of = order.astype(np.int32)
-        index._place_of = np.empty_like(index._row_of)
-        index._place_of[order] = np.arange(len(order), dtype=np.int32)
-        return index
+        self._is_cosine = False
 
     def cosine(self) -> ItemIndex:
         """Return an index of the same items that ranks by cosine for queries of unit length.
 
         A zero vector is at cosine 0 of all.
         """
-        index = copy(self)
-        index.item_bias = None
-        index._scale = inverse_lengths(self.item_vectors) if self.codes is None else self.codes.inverse_lengths
+        index = ItemIndex(self.item_vectors, None, self.codes)
+        index._is_cosine = True
         return index
 
     def search(
@@ -135,41 +112,37 @@ class ItemIndex:
         Returns
         -------
         rows : ndarray of shape (n_queries, k), int32
-            Best first, ties by ascending row, of a `sorted` index the longer vector first; padded with -1.
+            Best first, ties by ascending row, padded with -1.
         scores : ndarray of shape (n_queries, k), float32
             Padded with -inf.
         """
-        if self._row_of is not None and self._place_of is not None:
-            exclude = None if exclude is None else exclude.renumbered(self._place_of)
-            allowed = None if allowed is None else allowed[self._row_of]
-            boost = None if boost is None else boost[self._row_of]
-        bits = None if allowed is None else np.packbits(allowed, bitorder="little")
-        bias = self.item_bias if boost is None else boost if self.item_bias is None else self.item_bias + boost
         rows, scores = np.empty((len(queries), k), np.int32), np.empty((len(queries), k), np.float32)
+        bits = None if allowed is None else np.packbits(allowed, bitorder="little")
         if self.codes is not None and len(queries) <= _FEW:
-            self._scan(queries, bias, exclude, bits, rows, scores)
-        else:
-            indptr, excluded = (None, None) if exclude is None else (exclude.indptr, exclude.rows)
-            reach = None if self._scale is not None or boost is not None else self._reach
-            kernels.search(
-                queries, self.item_vectors, bias, self._scale, reach, indptr, excluded, bits, rows, scores, threads
-            )
-        return (rows if self._row_of is None else _renumbered(rows, self._row_of)), scores
+            self._scan(queries, boost, exclude, bits, rows, scores)
+            return rows, scores
+        indptr, excluded = (None, None) if exclude is None else (exclude.indptr, exclude.rows)
+        ordered = self._plain if len(queries) <= _FEW or self._is_cosine or boost is not None else self._by_length
+        items, bias, factor, row_of, reach = ordered
+        if boost is not None:
+            bias = boost if bias is None else bias + boost
+        kernels.search(queries, items, bias, factor, row_of, reach, indptr, excluded, bits, rows, scores, threads)
+        return rows, scores
 
     def similar(self, row: int, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Return the k nearest items of one item, without itself; for an index made by `cosine`.
 
         Without vectors (d = 0) every cosine is 0 and the order is that of the rows.
         """
-        place = row if self._place_of is None else int(self._place_of[row])
-        scale = 1.0 if self._scale is None else self._scale[place]
-        query = np.ascontiguousarray(self.item_vectors[place : place + 1] * scale, np.float32)
-        return self.search(query, k, exclude=Exclusions.of_one(np.array([row], np.int32)))
+        query = self.item_vectors[row : row + 1]
+        query = np.ascontiguousarray(query * inverse_lengths(query)[:, None])
+        rows, scores = self.search(query, k, exclude=Exclusions.of_one(np.array([row], np.int32)))
+        return rows, np.where(rows < 0, scores, np.clip(scores, -1, 1))
 
     def _scan(
         self,
         queries: NDArray[np.float32],
-        bias: NDArray[np.float32] | None,
+        boost: NDArray[np.float32] | None,
         exclude: Exclusions | None,
         bits: NDArray[np.uint8] | None,
         rows: NDArray[np.int32],
@@ -178,31 +151,45 @@ class ItemIndex:
         """Search over the codes, query by query."""
         codes = self.codes
         assert codes is not None
-        bounds = codes.bounds
-        if bias is not self.item_bias and len(bounds):  # of a boost, or of the cosine, which has none
-            peaks = np.zeros(len(bounds)) if bias is None else np.maximum.reduceat(bias, np.arange(0, len(bias), GROUP))
-            bounds = np.column_stack([bounds[:, :2], peaks]).astype(np.float32)
+        factor = codes.inverse_lengths if self._is_cosine else None
+        bias, biases, bounds = self.item_bias, None if self.item_bias is None else codes.biases, codes.bounds
+        if boost is not None:
+            bias = boost if bias is None else bias + boost
+            biases = bias[codes.row_of]
+            bounds = np.column_stack([bounds[:, :2], greatest(biases)])
         for q, query in enumerate(queries):
             kernels.scan(
-                query, self.item_vectors, bias, self._scale, codes.rotation, codes.heads, codes.tails, codes.scales,
-                codes.tail_lengths, bounds, None if exclude is None else exclude.of(q), bits, rows[q], scores[q],
+                query, self.item_vectors, bias, codes.rotation, codes.row_of, biases, factor, codes.heads, codes.tails,
+                codes.scales, codes.tail_lengths, bounds, None if exclude is None else exclude.of(q), bits, rows[q],
+                scores[q],
             )  # fmt: skip
 
     @cached_property
-    def _reach(self) -> NDArray[np.float32] | None:
-        """What the kernel stops by; None for items in any order, where it would not pay."""
-        if self.codes is not None:
-            return self.codes.reach
-        if self._row_of is None or not len(self._row_of):
-            return None
-        lengths = np.sqrt(np.einsum("ij,ij->i", self.item_vectors, self.item_vectors, dtype=np.float64)) * (1 + 1e-6) + 1e-44
-        firsts = np.arange(0, len(lengths), GROUP)
-        peaks = np.zeros(len(firsts)) if self.item_bias is None else np.maximum.reduceat(self.item_bias, firsts)
-        return falling(np.column_stack([np.maximum.reduceat(lengths, firsts), peaks]).astype(np.float32))
+    def _plain(self) -> _Ordered:
+        """Items as they come."""
+        factor = inverse_lengths(self.item_vectors) if self._is_cosine else None
+        return self.item_vectors, self.item_bias, factor, None, None
+
+    @cached_property
+    def _by_length(self) -> _Ordered:
+        """A copy of the items, the longest first, with the bounds many queries stop by."""
+        bias = np.zeros(len(self.item_vectors), np.float32) if self.item_bias is None else self.item_bias
+        row_of = norm_order(self.item_vectors, bias)
+        vectors, bias = self.item_vectors[row_of], bias[row_of]
+        lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)).astype(np.float32)
+        lengths = np.nextafter(lengths * np.float32(1 + 1e-6), np.float32(np.inf))
+        reach = falling(np.stack([greatest(lengths), greatest(bias)], axis=1))
+        return vectors, None if self.item_bias is None else bias, None, row_of, reach
 
 
-def _renumbered(rows: NDArray[np.int32], numbers: NDArray[np.int32]) -> NDArray[np.int32]:
-    return np.where(rows < 0, np.int32(-1), numbers[rows]) if len(numbers) else rows
+_Ordered = tuple[
+    NDArray[np.float32],
+    NDArray[np.float32] | None,
+    NDArray[np.float32] | None,
+    NDArray[np.int32] | None,
+    NDArray[np.float32] | None,
+]
+"""Vectors, biases and factors in one order, the rows in that order, and how far what follows can reach."""
 
 
 def top_k(

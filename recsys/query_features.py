@@ -212,7 +212,8 @@ class QueryFeatures:
 def check_array(name: str, array: NDArray[Any], shape: tuple[int, ...], dtype: type = np.float32) -> None:
     """Raise `DataError` unless an array is C-contiguous, of that shape and dtype, float32 where none is given."""
     if array.dtype != dtype or array.shape != shape or not array.flags.c_contiguous:
+        flaw = "" if array.flags.c_contiguous else ", not contiguous"
         raise DataError(
-            f"{name} is {array.dtype} of shape {array.shape}"
-            f"{'' if array.flags.c_contiguous else ', not contiguous'}; expected C-contiguous {np.dtype(dtype)} of shape {shape}"
+            f"{name} is {array.dtype} of shape {array.shape}{flaw}; "
+            f"expected C-contiguous {np.dtype(dtype)} of shape {shape}"
         )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from recsys.artifacts.manifest import ArtifactManifest
 from recsys.artifacts.store import StoredArrays
-from recsys.codes import Codes, norm_order
+from recsys.codes import Codes
 from recsys.encoding import Encoder
 from recsys.errors import ArtifactError, ConfigError, DataError
 from recsys.factors import Factors, FoldIn, HistoryMap
@@ -76,33 +76,29 @@ class Artifact:
 def pack(
     factors: Factors, users: IdMap, items: IdMap, histories: Histories, item_counts: NDArray[np.float32]
 ) -> dict[str, NDArray[Any]]:
-    """Name the arrays of a model for an `ArtifactStore`, the items in `norm_order`, with the codes of their index.
+    """Name the arrays of a model and of its index for an `ArtifactStore`.
 
     Raises `DataError` if a published number is not finite.
     """
     factors.check_finite()
-    order = norm_order(factors.item_vectors, factors.item_bias)
-    item_vectors, item_bias = factors.item_vectors[order], factors.item_bias[order]
-    row_of = np.empty(len(order), np.int32)
-    row_of[order] = np.arange(len(order), dtype=np.int32)
     arrays: dict[str, NDArray[Any]] = {
         **factors.arrays,
-        "item_vectors": item_vectors,
-        "item_bias": item_bias,
-        "item_counts": item_counts[order],
+        "item_counts": item_counts,
         "history_indptr": histories.indptr,
-        "history_items": row_of[histories.items],
+        "history_items": histories.items,
         "history_weights": histories.weights,
-        **(Codes.of(item_vectors, item_bias).arrays if factors.width and len(items) else {}),
+        **(Codes.of(factors.item_vectors, factors.item_bias).arrays if factors.item_vectors.size else {}),
     }
-    items = items.take(order)
     for name, ids in (("user_ids", users), ("item_ids", items)):
         arrays |= {f"{name}_text": ids.text, f"{name}_offsets": ids.offsets, f"{name}_order": ids.order}
     return arrays
 
 
-def item_side(stored: StoredArrays) -> tuple[Factors, IdMap, NDArray[np.float32]]:
-    """Factors without users, item ids and item counts, from the arrays of `ITEM_SIDE`."""
+def item_side(stored: StoredArrays) -> tuple[Factors, IdMap, NDArray[np.float32], Codes | None]:
+    """Factors without users, item ids, item counts and what items are searched by, from the arrays of `ITEM_SIDE`.
+
+    There are no codes in an artefact of an earlier release, nor where there are no vectors.
+    """
     arrays = stored.arrays
     try:
         no_users = np.zeros((0, arrays["item_vectors"].shape[1]), np.float32), np.zeros(0, np.float32)
@@ -110,16 +106,7 @@ def item_side(stored: StoredArrays) -> tuple[Factors, IdMap, NDArray[np.float32]
         check_array("item_counts", counts, (len(items),))
         if len(items) != len(factors.item_bias) or not np.isfinite(counts).all():
             raise DataError("item ids and vectors differ in length, or a count is not finite")
-        return factors, items, counts
-    except _UNFIT as error:
-        raise ArtifactError(f"version {stored.manifest.version} is incomplete: {error}") from error
-
-
-def item_codes(stored: StoredArrays) -> Codes | None:
-    """Return what the items are searched by; None in an artefact of an earlier release, and where there are no vectors."""
-    n_items, width = stored.arrays["item_vectors"].shape
-    try:
-        return Codes.from_arrays(stored.arrays, n_items, width)
+        return factors, items, counts, Codes.from_arrays(arrays, len(items), factors.width)
     except _UNFIT as error:
         raise ArtifactError(f"version {stored.manifest.version} is incomplete: {error}") from error
 
@@ -130,7 +117,7 @@ def unpack(stored: StoredArrays) -> Artifact:
     try:
         histories = Histories(arrays["history_indptr"], arrays["history_items"], arrays["history_weights"])
         factors = _factors(stored, arrays["user_vectors"], arrays.get("query_user_bias"))
-        users, (_, items, counts) = _ids(arrays, "user_ids"), item_side(stored)
+        users, (_, items, counts, _) = _ids(arrays, "user_ids"), item_side(stored)
         _check_offsets("history", histories.indptr, len(histories.items))
         _check_rows("history_items", histories.items, len(items))
         if not len(users) == len(factors.user_vectors) == len(histories.indptr) - 1:

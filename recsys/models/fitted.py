@@ -107,7 +107,7 @@ class FittedFactors(Fitted):
 
     @cached_property
     def _index(self) -> ItemIndex:
-        return ItemIndex.sorted(self._factors.item_vectors, self._factors.item_bias)
+        return ItemIndex(self._factors.item_vectors, self._factors.item_bias)
 
     @cached_property
     def _cosine_index(self) -> ItemIndex:

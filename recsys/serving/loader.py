@@ -14,6 +14,7 @@ from recsys.artifacts.artifact import ITEM_SIDE, item_side
 from recsys.artifacts.manifest import ArtifactManifest
 from recsys.artifacts.registry import ModelRegistry, Pointer
 from recsys.artifacts.store import ArtifactStore
+from recsys.codes import Codes
 from recsys.errors import ArtifactError, NoModelError, RecsysError
 from recsys.factors import Factors
 from recsys.ids import IdMap
@@ -30,16 +31,17 @@ class ServedModel:
     factors: Factors
     items: IdMap
     item_counts: NDArray[np.float32]
+    codes: Codes | None = None
 
     @cached_property
     def index(self) -> ItemIndex:
         """Search by score."""
-        return ItemIndex(self.factors.item_vectors, self.factors.item_bias)
+        return ItemIndex(self.factors.item_vectors, self.factors.item_bias, self.codes)
 
     @cached_property
     def cosine_index(self) -> ItemIndex:
         """Search by cosine of the item vectors."""
-        return ItemIndex.cosine(self.factors.item_vectors)
+        return self.index.cosine()
 
     @cached_property
     def popularity(self) -> ItemIndex:
@@ -150,5 +152,4 @@ class ModelLoader:
             )
         except NoModelError as error:  # what the pointer names was published: it is lost, not unknown
             raise ArtifactError(str(error)) from error
-        factors, items, counts = item_side(stored)
-        return ServedModel(pointer, stored.manifest, factors, items, counts)
+        return ServedModel(pointer, stored.manifest, *item_side(stored))

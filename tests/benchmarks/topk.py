@@ -20,7 +20,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 import numpy as np
 import scipy.sparse as sp
 
-from recsys.codes import Codes, norm_order
+from recsys.codes import Codes
 from recsys.data import Dataset, read_interactions
 from recsys.index import ItemIndex
 from recsys.models import ImplicitALS
@@ -34,7 +34,7 @@ Row = dict[str, object]
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """Items in `norm_order` and queries."""
+    """Items and queries."""
 
     name: str
     items: np.ndarray
@@ -42,13 +42,12 @@ class Data:
 
     @classmethod
     def of(cls, name: str, items: np.ndarray, queries: np.ndarray) -> "Data":
-        items = items.astype(np.float32)
-        order = norm_order(items, np.zeros(len(items), np.float32))
-        return cls(name, np.ascontiguousarray(items[order]), np.ascontiguousarray(queries, np.float32))
+        return cls(name, np.ascontiguousarray(items, np.float32), np.ascontiguousarray(queries, np.float32))
 
-    def index(self, codes: bool = True) -> ItemIndex:
+    @property
+    def index(self) -> ItemIndex:
         bias = np.zeros(len(self.items), np.float32)
-        return ItemIndex(self.items, bias, Codes.of(self.items, bias)) if codes else ItemIndex.sorted(self.items, bias)
+        return ItemIndex(self.items, bias, Codes.of(self.items, bias))
 
     def recall(self, queries: np.ndarray, rows: np.ndarray, k: int) -> float:
         """Share of found items whose float64 score is not below the k-th best, to 1e-6 of it."""
@@ -190,7 +189,7 @@ def tuned(data: Data, settings: list[Search], queries: np.ndarray, k: int) -> tu
 
 def single(data: Data, k: int, graph: bool) -> list[Row]:
     """One query after the other."""
-    index, queries = data.index(), data.queries[:QUERIES]
+    index, queries = data.index, data.queries[:QUERIES]
     judged = queries[:50]
     found: dict[str, tuple[Search, float]] = {"ours": (lambda some, k: index.search(some, k)[0], 1.0)}
     for name, settings in peers(data, graph):
@@ -217,7 +216,7 @@ def filtered(data: Data, k: int) -> list[Row]:
     import faiss
 
     faiss.omp_set_num_threads(1)
-    index, queries, rows = data.index(), data.queries[:QUERIES], []
+    index, queries, rows = data.index, data.queries[:QUERIES], []
     flat = faiss.IndexFlatIP(data.items.shape[1])
     flat.add(data.items)
     for share in (0.01, 0.1, 0.5, 1.0):
@@ -225,7 +224,9 @@ def filtered(data: Data, k: int) -> list[Row]:
         parameters = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little")))
         contestants = {
             "ours": lambda allowed=allowed: [index.search(one[None], k, allowed=allowed) for one in queries],
-            "faiss Flat": lambda parameters=parameters: [flat.search(one[None], k, params=parameters) for one in queries],
+            "faiss Flat": lambda parameters=parameters: [
+                flat.search(one[None], k, params=parameters) for one in queries
+            ],
         }
         facts: Row = {"data": data.name, "items": len(data.items), "d": data.items.shape[1], "k": k, "passing": share}
         rows += rows_of(interleaved(contestants, 3), "ours", facts)
@@ -238,7 +239,7 @@ def batch(data: Data, k: int, n_queries: int) -> list[Row]:
 
     faiss.omp_set_num_threads(1)
     data = Data(data.name, data.items, np.ascontiguousarray(data.queries[:n_queries]))
-    index, implicit = data.index(codes=False), of_implicit(data)
+    index, implicit = data.index, of_implicit(data)
     flat = faiss.IndexFlatIP(data.items.shape[1])
     flat.add(data.items)
     contestants = {
@@ -258,18 +259,24 @@ def rate(n: int, d: int, k: int) -> list[Row]:
     """Bytes a second where no bound is below the worst score kept, against what numpy reads."""
     rng = np.random.default_rng(0)
     data = Data.of("one length", *spread(n, d, 1.0, rng))
-    index = data.index()
+    index = data.index
     codes = index.codes
     assert codes is not None
-    parts = (codes.heads, codes.tails, codes.scales, codes.tail_lengths, index.item_bias)
-    read = sum(part.nbytes for part in parts if part is not None)
+    parts = (codes.heads, codes.tails, codes.scales, codes.tail_lengths, codes.biases)
+    read = sum(part.nbytes for part in parts)
     array = np.ones(read // 8, np.uint64)
     queries = data.queries[:20]
     taken = interleaved({
         "ours": lambda: [index.search(one[None], k) for one in queries],
         "numpy reads": lambda: [np.bitwise_or.reduce(array) for _ in queries],
     }, 5)  # fmt: skip
-    facts: Row = {"data": data.name, "items": n, "d": d, "k": k, "GB/s": read * len(queries) / 1e9 / statistics.median(taken["ours"])}
+    facts: Row = {
+        "data": data.name,
+        "items": n,
+        "d": d,
+        "k": k,
+        "GB/s": read * len(queries) / 1e9 / statistics.median(taken["ours"]),
+    }
     return rows_of(taken, "ours", facts)
 
 
@@ -281,11 +288,19 @@ def main() -> None:
     users = users[rng.permutation(len(users))]
     sizes = (10_000, 100_000) if chosen.quick else (10_000, 100_000, 1_000_000, 4_000_000)
     real = {n: Data.of("gowalla", repeated(items, n, rng), users) for n in sizes}
-    rows = [row for n, data in real.items() for row in single(data, 100, n < 1_000_000 or (chosen.graphs and n == 1_000_000))]
+    rows = [
+        row
+        for n, data in real.items()
+        for row in single(data, 100, n < 1_000_000 or (chosen.graphs and n == 1_000_000))
+    ]
     for factor in (1.0, 1.5, 3.0):
         rows += single(Data.of(f"spread {factor}", *spread(100_000, 64, factor, rng)), 100, False)
     report("One query at a time", rows, path)
-    report("One query, some items", [row for n in sizes[1:3] for row in filtered(real[n], 100)], path.with_stem("topk_filtered"))
+    report(
+        "One query, some items",
+        [row for n in sizes[1:3] for row in filtered(real[n], 100)],
+        path.with_stem("topk_filtered"),
+    )
     rows = [row for n in sizes[:3] for row in batch(real[n], 20, 2_000 if n < 1_000_000 else 200)]
     report("Many queries", rows, path.with_stem("topk_batch"))
     report("Nothing to prune", rate(100_000 if chosen.quick else 1_000_000, 64, 100), path.with_stem("topk_rate"))

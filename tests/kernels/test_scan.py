@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys import kernels
-from recsys.codes import GROUP, Codes, norm_order
+from recsys.codes import GROUP, Codes
 from recsys.index import Exclusions, ItemIndex
 from recsys.kernels import reference
 
@@ -46,11 +46,10 @@ def problems(draw):
     items, query = made(draw(st.sampled_from(KINDS)), rng, n, d), made(draw(st.sampled_from(KINDS)), rng, 1, d)
     size = np.abs(items).max(initial=0) * draw(st.sampled_from([0.0, 0.0, 1.0, 10.0]))
     bias = (rng.standard_normal(n) * size).astype(np.float32)
-    order = norm_order(items, bias)
     exclude = Exclusions.of_one(rng.integers(-2, n + 2, rng.integers(0, 60))) if draw(st.booleans()) else None
     allowed = rng.random(n) < draw(st.sampled_from([0.0, 0.01, 0.1, 0.5])) if draw(st.booleans()) else None
     boost = (rng.standard_normal(n) * (size + 1e-3)).astype(np.float32) if draw(st.booleans()) else None
-    return items[order], bias[order], query, draw(st.integers(1, 40)), exclude, allowed, boost
+    return items, bias, query, draw(st.integers(1, 40)), exclude, allowed, boost
 
 
 def assert_same(found, expected):
@@ -100,8 +99,13 @@ def test_similar_items_over_codes(problem):
 def test_codes_are_within_their_bounds(problem):
     items, bias, *_ = problem
     codes, d = Codes.of(items, bias), items.shape[1]
+    assert sorted(codes.row_of.tolist()) == list(range(len(items)))
+    items, bias = items[codes.row_of], bias[codes.row_of]
+    assert codes.biases.tobytes() == bias.tobytes()
     head = codes.heads.shape[1] // 16
-    heads = codes.heads.view(np.int8).reshape(-1, head // 2, 16, 2).transpose(0, 2, 1, 3).reshape(-1, head)[: len(items)]
+    heads = (
+        codes.heads.view(np.int8).reshape(-1, head // 2, 16, 2).transpose(0, 2, 1, 3).reshape(-1, head)[: len(items)]
+    )
     coded = np.concatenate([heads, codes.tails.view(np.int8)], axis=1) * codes.scales.astype(np.float64)[:, None]
     length, error, peak = np.repeat(codes.bounds.astype(np.float64), GROUP, axis=0)[: len(items)].T
     y = items.astype(np.float64)
@@ -115,8 +119,7 @@ def test_codes_are_within_their_bounds(problem):
 def random_problem(seed, n=5000, d=48, k=20, kind="decaying", biased=0.0):
     rng = np.random.default_rng(seed)
     items, bias = made(kind, rng, n, d), (biased * rng.standard_normal(n)).astype(np.float32)
-    order = norm_order(items, bias)
-    return np.ascontiguousarray(items[order]), bias[order], made("normal", rng, 1, d), k, None, None, None
+    return items, bias, made("normal", rng, 1, d), k, None, None, None
 
 
 def lowered(codes, planted):
@@ -154,8 +157,8 @@ def test_the_reference_gives_the_compiled_answer_on_whole_numbers(problem):
     for scan in (kernels.scan, reference.scan):
         rows, scores = np.empty(k, np.int32), np.empty(k, np.float32)
         scan(
-            query[0], items, bias, None, codes.rotation, codes.heads, codes.tails, codes.scales, codes.tail_lengths,
-            codes.bounds, None if exclude is None else exclude.rows, bits, rows, scores,
+            query[0], items, bias, codes.rotation, codes.row_of, codes.biases, None, codes.heads, codes.tails,
+            codes.scales, codes.tail_lengths, codes.bounds, None if exclude is None else exclude.rows, bits, rows, scores,
         )  # fmt: skip
         answers.append((rows.tolist(), scores.tolist()))
     assert answers[0] == answers[1]
@@ -178,8 +181,9 @@ def refused_calls():
     items, bias, query, *_ = random_problem(0, n=40, d=20)
     codes = Codes.of(items, bias)
     good = {
-        "query": query[0], "item_vectors": items, "item_bias": bias, "item_scale": None, "rotation": codes.rotation,
-        "heads": codes.heads, "tails": codes.tails, "scales": codes.scales, "tail_lengths": codes.tail_lengths,
+        "query": query[0], "item_vectors": items, "rotation": codes.rotation, "row_of": codes.row_of,
+        "item_bias": bias, "biases": codes.biases, "factor": None, "heads": codes.heads,
+        "tails": codes.tails, "scales": codes.scales, "tail_lengths": codes.tail_lengths,
         "bounds": codes.bounds, "exclude_rows": None, "allowed": None,
         "rows": np.zeros(5, np.int32), "scores": np.zeros(5, np.float32),
     }  # fmt: skip
@@ -187,8 +191,11 @@ def refused_calls():
         "short query": {"query": query[0, :19]},
         "float64": {"query": query[0].astype(np.float64)},
         "short bias": {"item_bias": bias[:9]},
-        "short scale": {"item_scale": bias[:9]},
+        "short biases": {"biases": bias[:9]},
+        "bias alone": {"biases": None},
+        "short factor": {"factor": bias[:9]},
         "short rotation": {"rotation": codes.rotation[:9]},
+        "short row_of": {"row_of": codes.row_of[:9]},
         "short heads": {"heads": codes.heads[:1]},
         "narrow heads": {"heads": np.ascontiguousarray(codes.heads[:, :24])},
         "short tails": {"tails": codes.tails[:9]},
@@ -197,7 +204,6 @@ def refused_calls():
         "short scales": {"scales": codes.scales[:9]},
         "short lengths": {"tail_lengths": codes.tail_lengths[:9]},
         "short bounds": {"bounds": codes.bounds[:0]},
-        "unsorted": {"exclude_rows": np.array([3, 1], np.int32)},
         "short bitmap": {"allowed": np.zeros(4, np.uint8)},
         "k of 0": {"rows": np.zeros(0, np.int32), "scores": np.zeros(0, np.float32)},
         "short scores": {"scores": np.zeros(4, np.float32)},

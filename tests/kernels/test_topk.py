@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys import kernels
-from recsys.codes import norm_order
+from recsys.codes import Codes
 from recsys.index import Exclusions, ItemIndex, top_k
 from recsys.kernels import reference
 
@@ -51,12 +51,12 @@ def full_sort(queries, items, bias, scale, k, exclude, allowed):
     return [rows for rows, _ in lists], [scores for _, scores in lists]
 
 
-def searched(problem, search=kernels.search, reach=None):
+def searched(problem, search=kernels.search):
     queries, items, bias, scale, k, exclude, allowed = problem
     rows, scores = np.empty((len(queries), k), np.int32), np.empty((len(queries), k), np.float32)
     indptr, excluded = (None, None) if exclude is None else (exclude.indptr, exclude.rows)
     bits = None if allowed is None else np.packbits(allowed, bitorder="little")
-    search(queries, items, bias, scale, reach, indptr, excluded, bits, rows, scores, 1)
+    search(queries, items, bias, scale, None, None, indptr, excluded, bits, rows, scores, 1)
     return rows, scores
 
 
@@ -76,17 +76,20 @@ def test_reference_gives_the_compiled_answer(problem):
 
 
 @given(problems())
-def test_a_sorted_index_stops_early_and_breaks_ties_by_length(problem):
+def test_many_queries_stop_early_and_find_the_same(problem):
     queries, items, bias, _, k, exclude, allowed = problem
-    bias = np.zeros(len(items), np.float32) if bias is None else bias
-    rows, scores = ItemIndex.sorted(items, bias).search(queries, k, exclude=exclude, allowed=allowed)
-    order = norm_order(items, bias)
-    place = np.argsort(order)
-    moved = None if exclude is None else exclude.renumbered(place.astype(np.int32))
-    in_order = queries, items[order], bias[order], None, k, moved, None if allowed is None else allowed[order]
-    expected_rows, expected_scores = full_sort(*in_order)
-    assert place[rows[rows >= 0]].tolist() == [row for one in expected_rows for row in one if row >= 0]
+    queries = np.repeat(queries, 9, axis=0)[: len(queries) + 8]  # enough for the copy in order of length
+    exclude = None if exclude is None else Exclusions(*repeated(exclude, len(queries)))
+    rows, scores = ItemIndex(items, bias).search(queries, k, exclude=exclude, allowed=allowed)
+    expected_rows, expected_scores = full_sort(queries, items, bias, None, k, exclude, allowed)
+    assert rows.tolist() == expected_rows
     assert scores.tolist() == expected_scores
+
+
+def repeated(exclude, n_queries):
+    """Indptr and rows of as many queries, the lists in turn."""
+    lists = [exclude.of(q % (len(exclude.indptr) - 1)) for q in range(n_queries)]
+    return np.cumsum([0, *map(len, lists)]).astype(np.int64), np.concatenate(lists)
 
 
 @given(problems())
@@ -121,7 +124,7 @@ def test_nan_scores_are_never_returned():
 
 def test_similar_leaves_the_item_out_and_zero_vectors_do_not_divide_by_zero():
     vectors = np.array([[1, 0], [2, 0.1], [0, 1], [0, 0]], np.float32)
-    for index in (ItemIndex(vectors), ItemIndex.sorted(vectors, np.zeros(4, np.float32))):
+    for index in (ItemIndex(vectors), ItemIndex(vectors, None, Codes.of(vectors, np.zeros(4, np.float32)))):
         rows, scores = index.cosine().similar(0, 4)
         assert rows.tolist() == [[1, 2, 3, -1]]
         assert scores[0, 0] == pytest.approx(2 / np.hypot(2, 0.1))
@@ -158,8 +161,8 @@ def test_an_unknown_instruction_set_is_refused_by_name():
 def refused_calls():
     f32, i32 = np.zeros((2, 8), np.float32), np.zeros((2, 3), np.int32)
     good = {
-        "queries": f32, "item_vectors": np.zeros((5, 8), np.float32), "item_bias": None, "item_scale": None, "reach": None,
-        "exclude_indptr": None, "exclude_rows": None, "allowed": None,
+        "queries": f32, "item_vectors": np.zeros((5, 8), np.float32), "item_bias": None, "item_scale": None,
+        "row_of": None, "reach": None, "exclude_indptr": None, "exclude_rows": None, "allowed": None,
         "rows": i32, "scores": np.zeros((2, 3), np.float32), "threads": 1,
     }  # fmt: skip
     rows = np.array([3, 1], np.int32)
@@ -168,6 +171,8 @@ def refused_calls():
         "not contiguous": {"queries": np.zeros((2, 16), np.float32)[:, ::2]},
         "another width": {"queries": np.zeros((2, 7), np.float32)},
         "short bias": {"item_bias": np.zeros(4, np.float32)},
+        "short row_of": {"row_of": np.zeros(4, np.int32)},
+        "row_of beyond the items": {"row_of": np.arange(1, 6, dtype=np.int32)},
         "short reach": {"reach": np.zeros((0, 2), np.float32)},
         "reach beside scale": {"reach": np.zeros((1, 2), np.float32), "item_scale": np.ones(5, np.float32)},
         "short output": {"rows": np.zeros((1, 3), np.int32)},

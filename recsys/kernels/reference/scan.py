@@ -14,8 +14,10 @@ def scan(
     query: NDArray[np.float32],
     item_vectors: NDArray[np.float32],
     item_bias: NDArray[np.float32] | None,
-    item_scale: NDArray[np.float32] | None,
     rotation: NDArray[np.float32],
+    row_of: NDArray[np.int32],
+    biases: NDArray[np.float32] | None,
+    factor: NDArray[np.float32] | None,
     heads: NDArray[np.uint8],
     tails: NDArray[np.uint8],
     scales: NDArray[np.float32],
@@ -36,12 +38,17 @@ def scan(
     Parameters
     ----------
     query : ndarray of shape (d,), float32
-    item_vectors, item_bias, item_scale, allowed
-        As of `search`; the scale is not negative.
-    rotation, heads, tails, scales, tail_lengths, bounds
+    item_vectors : ndarray of shape (n_items, d), float32
+    item_bias : ndarray of shape (n_items,), float32, or None
+        Added to the products.
+    rotation, row_of, heads, tails, scales, tail_lengths, bounds
         As of `recsys.codes.Codes`.
+    biases, factor : ndarray of shape (n_items,), float32, or None
+        In the order of the codes: the biases once more, and factors of the products, not negative.
     exclude_rows : ndarray of int32, or None
-        Items the query may not get, ascending.
+        Items the query may not get.
+    allowed : ndarray of shape (ceil(n_items / 8),), uint8, or None
+        One bit an item by row, least significant first: items it may get.
     rows, scores : ndarray of shape (k,), int32 and float32
         Written.
     """
@@ -53,17 +60,16 @@ def scan(
     length, error, _ = np.repeat(bounds.astype(np.float64), _GROUP, axis=0)[:n].T
     rounding = 2.0**-23 * (len(query) + 64) * length
     slack = np.linalg.norm(query.astype(np.float64)) * (error + rounding) + 1e-36
-    scale = np.ones(n) if item_scale is None else item_scale.astype(np.float64)
-    bias = np.zeros(n) if item_bias is None else item_bias.astype(np.float64)
-    upper, lower = ((products + side * slack) * scale + bias for side in (1, -1))
+    scale = np.ones(n) if factor is None else factor.astype(np.float64)
+    offset = np.zeros(n) if biases is None else biases.astype(np.float64)
+    upper, lower = ((products + side * slack) * scale + offset for side in (1, -1))
     free = np.ones(n, bool) if allowed is None else np.unpackbits(allowed, count=n, bitorder="little") > 0
     if exclude_rows is not None:
         free[exclude_rows[(exclude_rows >= 0) & (exclude_rows < n)]] = False
     if free.sum() > k:
-        lower[~free] = -np.inf
+        lower[~free[row_of]] = -np.inf
         kth = np.partition(lower, -k)[-k]
-        free &= ~(upper < kth - 1e-6 * abs(kth))
+        free[row_of[upper < kth - 1e-6 * abs(kth)]] = False
+    scale_of = None if factor is None else factor[np.argsort(row_of)]
     bits = np.packbits(free, bitorder="little")
-    search(
-        query[None], item_vectors, item_bias, item_scale, None, None, None, bits, rows[None], scores[None], 1
-    )  # fmt: skip
+    search(query[None], item_vectors, item_bias, scale_of, None, None, None, None, bits, rows[None], scores[None], 1)

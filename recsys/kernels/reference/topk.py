@@ -11,6 +11,7 @@ def search(
     item_vectors: NDArray[np.float32],
     item_bias: NDArray[np.float32] | None,
     item_scale: NDArray[np.float32] | None,
+    row_of: NDArray[np.int32] | None,
     reach: NDArray[np.float32] | None,
     exclude_indptr: NDArray[np.int64] | None,
     exclude_rows: NDArray[np.int32] | None,
@@ -26,6 +27,8 @@ def search(
     queries : ndarray of shape (n_queries, d), float32
     item_vectors : ndarray of shape (n_items, d), float32
     item_bias, item_scale : ndarray of shape (n_items,), float32, or None
+    row_of : ndarray of shape (n_items,), int32, or None
+        Row of each item by the order of the three above; 0, 1, ... where it is not given.
     reach : ndarray of shape (ceil(n_items / 256), 2), float32, or None
         Greatest length and bias of each 256 items and of all behind them: where to stop. Ignored here.
     exclude_indptr, exclude_rows : int64 of shape (n_queries + 1,) and int32, or None
@@ -43,6 +46,8 @@ def search(
             block *= item_scale
         if item_bias is not None:
             block += item_bias
+        if row_of is not None:
+            block = block[:, np.argsort(row_of)]
         indptr = None if exclude_indptr is None else exclude_indptr[q : q + len(block) + 1]
         select(block, indptr, exclude_rows, allowed, rows[q : q + 64], scores[q : q + 64], threads)
 

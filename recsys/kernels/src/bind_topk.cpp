@@ -22,18 +22,20 @@ Restriction restriction(int64_t n_queries, int64_t n_items, const Maybe<int64_t,
 }
 
 void search_all(In<float, 2> queries, In<float, 2> item_vectors, Maybe<float, 1> item_bias, Maybe<float, 1> item_scale,
-            Maybe<float, 2> reach, Maybe<int64_t, 1> exclude_indptr, Maybe<int32_t, 1> exclude_rows, Maybe<uint8_t, 1> allowed,
+            Maybe<int32_t, 1> row_of, Maybe<float, 2> reach, Maybe<int64_t, 1> exclude_indptr, Maybe<int32_t, 1> exclude_rows, Maybe<uint8_t, 1> allowed,
             Out<int32_t, 2> rows, Out<float, 2> scores, int threads) {
     const int64_t n_queries = queries.shape(0), n_items = item_vectors.shape(0), width = queries.shape(1);
     require(int64_t(item_vectors.shape(1)) == width, "queries and item_vectors differ in width");
     require(!item_bias || int64_t(item_bias->shape(0)) == n_items, "item_bias must have one entry an item");
     require(!item_scale || int64_t(item_scale->shape(0)) == n_items, "item_scale must have one entry an item");
+    require(!row_of || (entries(*row_of, n_items) && within(row_of->data(), 0, n_items, n_items)),
+            "row_of must have one row an item");
     require(!reach || (!item_scale && shaped(*reach, (n_items + item_block - 1) / item_block, 2)),
             "reach must have two entries a block of 256 items, and goes without item_scale");
     require(rows.shape(1) >= 1, "k must be at least 1");
     require(int64_t(rows.shape(0)) == n_queries && int64_t(scores.shape(0)) == n_queries && rows.shape(1) == scores.shape(1),
             "rows and scores must have shape (n_queries, k)");
-    const Search args{queries.data(), item_vectors.data(), pointer(item_bias), pointer(item_scale), pointer(reach), n_queries, n_items, width,
+    const Search args{queries.data(), item_vectors.data(), pointer(item_bias), pointer(item_scale), pointer(row_of), pointer(reach), n_queries, n_items, width,
                       int64_t(rows.shape(1)), restriction(n_queries, n_items, exclude_indptr, exclude_rows, allowed),
                       rows.data(), scores.data()};
     threads = useful_threads(threads, n_queries, query_block);
@@ -62,7 +64,7 @@ void select_all(In<float, 2> scores, Maybe<int64_t, 1> exclude_indptr, Maybe<int
 void bind_topk(nb::module_ &m) {
     using namespace nb::literals;
     m.def("search", &search_all, "queries"_a.noconvert(), "item_vectors"_a.noconvert(), "item_bias"_a.noconvert().none(),
-          "item_scale"_a.noconvert().none(), "reach"_a.noconvert().none(), "exclude_indptr"_a.noconvert().none(), "exclude_rows"_a.noconvert().none(),
+          "item_scale"_a.noconvert().none(), "row_of"_a.noconvert().none(), "reach"_a.noconvert().none(), "exclude_indptr"_a.noconvert().none(), "exclude_rows"_a.noconvert().none(),
           "allowed"_a.noconvert().none(), "rows"_a.noconvert(), "scores"_a.noconvert(), "threads"_a,
           "Exact top-k of queries @ item_vectors.T * item_scale + item_bias, written to rows and scores.");
     m.def("select", &select_all, "scores"_a.noconvert(), "exclude_indptr"_a.noconvert().none(),

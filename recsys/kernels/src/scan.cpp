@@ -9,7 +9,7 @@
 //
 //   <z, s c> = <z_h, s c_h> + <z_r, s c_r>   <=   t s <g_h, c_h> + |z - t g| |s c| + |z_r| |s c_r|.
 //
-// Lengths and errors are bounded for groups of items, from above. An item whose bound is not above the worst score kept
+// Lengths and errors are bounded for groups of items, from above. An item whose bound is below the worst score kept
 // is not in the answer; of all others the score itself is computed, as everywhere else.
 #include "scan.hpp"
 
@@ -72,8 +72,19 @@ inline float slack(const Query &query, const float *bounds) {
 }
 
 struct Found {
-    int32_t row, product;
+    int32_t place, product;
 };
+
+inline bool allowed(const Scan &scan, int64_t place) {
+    const int32_t row = scan.row_of[place];
+    return scan.allowed[row >> 3] >> (row & 7) & 1;
+}
+
+// By more than the operations that made it can have lost.
+template <class Number>
+inline Number rounded_up(Number x) {
+    return x + 1e-6f * (x < 0 ? -x : x);
+}
 
 // Of the last items of all there may be less than sixteen.
 inline vec16 load_lanes(const float *from, int64_t count) {
@@ -87,50 +98,50 @@ inline vec16 load_lanes(const float *from, int64_t count) {
 inline int64_t by_heads(const Scan &scan, const Query &query, int64_t first, int64_t end, float slack, float worst,
                         Found *found) {
     int64_t count = 0;
-    for (int64_t row = first; row < end; row += scan_lanes) {
-        uint32_t wanted = end - row < scan_lanes ? (1u << (end - row)) - 1 : 0xffffu;
-        if (const uint8_t *bits = scan.restriction.allowed) {
-            wanted &= bits[row / 8] | (end - row > 8 ? bits[row / 8 + 1] << 8 : 0);
+    for (int64_t place = first; place < end; place += scan_lanes) {
+        const int64_t here = end - place < scan_lanes ? end - place : scan_lanes;
+        uint32_t wanted = (1u << here) - 1;
+        if (scan.few) {
+            for (int64_t lane = 0; lane < here; ++lane) wanted &= ~(uint32_t(!allowed(scan, place + lane)) << lane);
             if (!wanted) continue;
         }
-        const ints16 products = head_products(scan.heads + row * scan.head, query.codes, scan.head);
-        vec16 bound = __builtin_convertvector(products, vec16) * (query.scale * load_lanes(scan.scales + row, end - row)) +
-                      (query.tail_length * load_lanes(scan.tail_lengths + row, end - row) + slack);
-        if (scan.item_scale) bound *= load_lanes(scan.item_scale + row, end - row);
-        if (scan.item_bias) bound += load_lanes(scan.item_bias + row, end - row);
-        wanted &= not_within(bound + 1e-6f * (bound < 0 ? -bound : bound), worst);
-        for (; wanted; wanted &= wanted - 1) {
+        const ints16 products = head_products(scan.heads + place * scan.head, query.codes, scan.head);
+        vec16 bound = __builtin_convertvector(products, vec16) * (query.scale * load_lanes(scan.scales + place, here)) +
+                      (query.tail_length * load_lanes(scan.tail_lengths + place, here) + slack);
+        if (scan.factor) bound *= load_lanes(scan.factor + place, here);
+        if (scan.biases) bound += load_lanes(scan.biases + place, here);
+        for (wanted &= not_below(rounded_up(bound), worst); wanted; wanted &= wanted - 1) {
             const int lane = __builtin_ctz(wanted);
-            found[count++] = {int32_t(row + lane), products[lane]};
+            found[count++] = {int32_t(place + lane), products[lane]};
         }
     }
     return count;
 }
 
 // Those of them that all coordinates leave a chance, their vectors on the way; returns how many.
-inline int64_t by_tails(const Scan &scan, const Query &query, float slack, float worst, Excluded &exclude, Found *found,
-                        int64_t count, float *bounds) {
+inline int64_t by_tails(const Scan &scan, const Query &query, float slack, float worst, Found *found, int64_t count,
+                        float *bounds) {
     int64_t kept = 0;
     for (int64_t n = 0; n < count; ++n) {
-        const int32_t row = found[n].row;
-        while (exclude.next != exclude.end && *exclude.next < row) ++exclude.next;
-        if (exclude.next != exclude.end && *exclude.next == row) continue;
-        const int32_t product = found[n].product + tail_product(scan.tails + row * scan.tail, query.codes + scan.head, scan.tail);
-        float bound = float(product) * (query.scale * scan.scales[row]) + slack;
-        if (scan.item_scale) bound *= scan.item_scale[row];
-        if (scan.item_bias) bound += scan.item_bias[row];
-        bound += 1e-6f * __builtin_fabsf(bound);
-        if (bound <= worst) continue;
-        for (int64_t j = 0; j < scan.width; j += 16) __builtin_prefetch(scan.item_vectors + row * scan.width + j);
-        found[kept].row = row, bounds[kept++] = bound;
+        const int64_t place = found[n].place;
+        const int32_t behind = tail_product(scan.tails + place * scan.tail, query.codes + scan.head, scan.tail);
+        float bound = float(found[n].product + behind) * (query.scale * scan.scales[place]) + slack;
+        if (scan.factor) bound *= scan.factor[place];
+        if (scan.biases) bound += scan.biases[place];
+        bound = rounded_up(bound);
+        if (bound < worst || (scan.allowed && !allowed(scan, place))) continue;
+        const float *vector = scan.item_vectors + int64_t(scan.row_of[place]) * scan.width;
+        for (int64_t j = 0; j < scan.width; j += 16) __builtin_prefetch(vector + j);
+        found[kept].place = int32_t(place), bounds[kept++] = bound;
     }
     return kept;
 }
 
 // Scores as search() gives them: each operation is rounded by itself, where the compiler would fuse two.
-inline float scored(const Scan &scan, const Query &query, int32_t row) {
+inline float scored(const Scan &scan, const Query &query, int64_t place) {
+    const int64_t row = scan.row_of[place];
     volatile float score = score_one(query.vector, scan.item_vectors + row * scan.width, scan.width);
-    if (scan.item_scale) score = score * scan.item_scale[row];
+    if (scan.factor) score = score * scan.factor[place];
     if (scan.item_bias) score = score + scan.item_bias[row];
     return score;
 }
@@ -140,24 +151,18 @@ inline float scored(const Scan &scan, const Query &query, int32_t row) {
 void scan_all(const Scan &scan, double *reals, int16_t *codes) {
     const Query query = quantised(scan, reals, reinterpret_cast<float *>(reals + scan.width), codes);
     Best best = {scan.rows, scan.scores, scan.k, 0};
-    Excluded exclude = excluded(scan.restriction, 0);
     Found found[scan_group];
     float bounds[scan_group], worst = -HUGE_VALF;
     for (int64_t first = 0; first < scan.n_items; first += scan_group) {
         const float *of_group = scan.bounds + first / scan_group * scan_bounds;
         const float more = slack(query, of_group);
-        if (!scan.item_scale) {
-            const float most = query.length * of_group[0] + more + of_group[2];
-            if (most + 1e-6f * __builtin_fabsf(most) <= worst) continue;
-        }
+        if (!scan.factor && rounded_up(query.length * of_group[0] + more + of_group[2]) < worst) continue;
         const int64_t end = scan.n_items - first < scan_group ? scan.n_items : first + scan_group;
         int64_t count = by_heads(scan, query, first, end, more, worst, found);
-        count = by_tails(scan, query, more, worst, exclude, found, count, bounds);
+        count = by_tails(scan, query, more, worst, found, count, bounds);
         for (int64_t n = 0; n < count; ++n) {
-            if (bounds[n] <= worst) continue;
-            const float score = scored(scan, query, found[n].row);
-            if (!(best.size < best.k ? score == score : score > worst)) continue;
-            best.add(found[n].row, score);
+            if (bounds[n] < worst) continue;
+            best.offer(scan.row_of[found[n].place], scored(scan, query, found[n].place));
             if (best.size == best.k) worst = best.scores[0];
         }
     }

@@ -17,17 +17,20 @@ struct Scan {
     const float *query;         // IN (width)
     const float *item_vectors;  // IN (n_items, width)
     const float *item_bias;     // IN (n_items) or null
-    const float *item_scale;    // IN (n_items) or null
     const float *rotation;      // IN (width, width)
+    const int32_t *row_of;      // IN (n_items) rows of item_vectors, in the order of all that follows
+    const float *biases;        // IN (n_items), item_bias in that order, or null
+    const float *factor;        // IN (n_items), not negative, or null
     const int8_t *heads;        // IN (ceil(n_items / 16), head / 2, 16, 2)
     const int8_t *tails;        // IN (n_items, tail)
     const float *scales;        // IN (n_items)
     const float *tail_lengths;  // IN (n_items) of scale * code behind the head
     const float *bounds;        // IN (ceil(n_items / 256), 3) of |y| and |scale * code|, of |y - rotation * ...|, of the bias
     int64_t n_items, width, head, tail, k;
-    Restriction restriction;  // exclude_indptr of one query
-    int32_t *rows;            // OUT (k)
-    float *scores;            // OUT (k)
+    const uint8_t *allowed;  // IN one bit a row, least significant first; or null
+    bool few;                // of them, so that it pays to ask first
+    int32_t *rows;           // OUT (k)
+    float *scores;           // OUT (k)
 };
 
 // Scratch: the rotated query, float64, and the query padded to vectors, float32; its codes.

@@ -55,17 +55,17 @@ inline ints8 pair_products(words16 a, words16 b) {
 #endif
 }
 
-// One bit a lane: not x <= limit, so also where either is no number.
-inline uint32_t not_within(vec16 x, float limit) {
+// One bit a lane: not x < limit, so also where either is no number.
+inline uint32_t not_below(vec16 x, float limit) {
     uint32_t bits = 0;
 #if defined(__AVX512F__)
-    bits = _mm512_cmp_ps_mask(__m512(x), _mm512_set1_ps(limit), _CMP_NLE_UQ);
+    bits = _mm512_cmp_ps_mask(__m512(x), _mm512_set1_ps(limit), _CMP_NLT_UQ);
 #elif defined(__SSE2__)
     __m128 quarter[4];
     std::memcpy(quarter, &x, sizeof x);
-    for (int i = 0; i < 4; ++i) bits |= uint32_t(_mm_movemask_ps(_mm_cmpnle_ps(quarter[i], _mm_set1_ps(limit)))) << 4 * i;
+    for (int i = 0; i < 4; ++i) bits |= uint32_t(_mm_movemask_ps(_mm_cmpnlt_ps(quarter[i], _mm_set1_ps(limit)))) << 4 * i;
 #else
-    for (int i = 0; i < 16; ++i) bits |= uint32_t(!(x[i] <= limit)) << i;
+    for (int i = 0; i < 16; ++i) bits |= uint32_t(!(x[i] < limit)) << i;
 #endif
     return bits;
 }

@@ -28,29 +28,48 @@ void score_block(const float *queries, int64_t n_queries, int64_t padded, const 
 
 constexpr int64_t skip = 32;
 
+template <bool ties>
 inline bool any_above(const float *scores, float worst) {
     int found = 0;
-    for (int64_t i = 0; i < skip; ++i) found |= scores[i] > worst;
+    for (int64_t i = 0; i < skip; ++i) found |= ties ? scores[i] >= worst : scores[i] > worst;
     return found;
 }
 
-// Offers scores of item rows first .. first + count - 1. Rows come in ascending order, so an equal score never
-// displaces an earlier one and the test against the worst kept score is strict.
-void offer(Best &best, const float *scores, int64_t first, int64_t count, const uint8_t *allowed,
-           const int32_t *&exclude, const int32_t *exclude_end) {
+// Items a query may get, by row.
+struct Free {
+    const uint8_t *allowed;
+    const int32_t *excluded, *end;  // ascending
+
+    Free(const Restriction &restriction, int64_t query) : allowed(restriction.allowed), excluded(nullptr), end(nullptr) {
+        if (!restriction.exclude_indptr) return;
+        excluded = restriction.exclude_rows + restriction.exclude_indptr[query];
+        end = restriction.exclude_rows + restriction.exclude_indptr[query + 1];
+    }
+    bool has(int32_t row) const {
+        if (allowed && !(allowed[row >> 3] >> (row & 7) & 1)) return false;
+        const int32_t *low = excluded, *high = end;
+        while (low < high) {
+            const int32_t *middle = low + (high - low) / 2;
+            if (*middle < row) low = middle + 1;
+            else high = middle;
+        }
+        return low == end || *low != row;
+    }
+};
+
+// Offers scores of items first .. first + count - 1. Where rows ascend, an equal score never displaces an earlier one,
+// and the test against the worst kept score is strict.
+template <bool ties>
+void offer(Best &best, const float *scores, int64_t first, int64_t count, const int32_t *row_of, const Free &free) {
     for (int64_t i = 0; i < count; ++i) {
         if (best.size == best.k) {  // skip ahead to a score above the worst kept one
             const float worst = best.scores[0];
-            while (i + skip <= count && !any_above(scores + i, worst)) i += skip;
-            while (i < count && !(scores[i] > worst)) ++i;
+            while (i + skip <= count && !any_above<ties>(scores + i, worst)) i += skip;
+            while (i < count && !(ties ? scores[i] >= worst : scores[i] > worst)) ++i;
             if (i == count) return;
         }
-        float score = scores[i];
-        int32_t row = static_cast<int32_t>(first + i);
-        if (allowed && !(allowed[row >> 3] >> (row & 7) & 1)) continue;
-        while (exclude != exclude_end && *exclude < row) ++exclude;
-        if (exclude != exclude_end && *exclude == row) continue;
-        if (score == score) best.add(row, score);
+        const int32_t row = ties ? row_of[first + i] : int32_t(first + i);
+        if (free.has(row)) best.offer(row, scores[i]);
     }
 }
 
@@ -60,8 +79,8 @@ namespace {
 
 // A query of a block, whose vector is row q of the padded ones.
 struct Asked {
+    int64_t query;
     Best best;
-    Excluded exclude;
     float length;  // at least its own
 };
 
@@ -75,7 +94,7 @@ inline float length_of(const float *query, int64_t width) {
 inline bool done(const Asked &asked, const float *reach, int64_t width) {
     if (asked.best.size < asked.best.k) return false;
     const float most = asked.length * reach[0] * (1 + float(width + 64) * 0x1p-23f) + reach[1] + 1e-36f;
-    return most + 1e-6f * __builtin_fabsf(most) <= asked.best.scores[0];
+    return most + 1e-6f * __builtin_fabsf(most) < asked.best.scores[0];
 }
 
 // Puts the queries that are done behind the others; returns how many others there are.
@@ -102,8 +121,8 @@ void search_block(const Search &search, int64_t begin, int64_t end, float *scrat
         const float *query = search.queries + (begin + q) * width;
         std::memset(queries + q * padded, 0, static_cast<size_t>(padded) * sizeof(float));
         std::memcpy(queries + q * padded, query, static_cast<size_t>(width) * sizeof(float));
-        asked[q] = {{search.rows + (begin + q) * search.k, search.scores + (begin + q) * search.k, search.k, 0},
-                    excluded(search.restriction, begin + q), search.reach ? length_of(query, width) : 0};
+        asked[q] = {begin + q, {search.rows + (begin + q) * search.k, search.scores + (begin + q) * search.k, search.k, 0},
+                    search.reach ? length_of(query, width) : 0};
     }
     int64_t active = n_queries;
     for (int64_t first = 0; first < search.n_items; first += item_block) {
@@ -120,7 +139,9 @@ void search_block(const Search &search, int64_t begin, int64_t end, float *scrat
                 for (int64_t i = 0; i < count; ++i) block[i] *= search.item_scale[first + i];
             if (search.item_bias)
                 for (int64_t i = 0; i < count; ++i) block[i] += search.item_bias[first + i];
-            offer(asked[q].best, block, first, count, search.restriction.allowed, asked[q].exclude.next, asked[q].exclude.end);
+            const Free free(search.restriction, asked[q].query);
+            if (search.row_of) offer<true>(asked[q].best, block, first, count, search.row_of, free);
+            else offer<false>(asked[q].best, block, first, count, nullptr, free);
         }
     }
     for (int64_t q = 0; q < n_queries; ++q) asked[q].best.finish();
@@ -129,9 +150,7 @@ void search_block(const Search &search, int64_t begin, int64_t end, float *scrat
 void select_block(const Select &select, int64_t begin, int64_t end) {
     for (int64_t query = begin; query < end; ++query) {
         Best best = {select.rows + query * select.k, select.out_scores + query * select.k, select.k, 0};
-        Excluded exclude = excluded(select.restriction, query);
-        offer(best, select.scores + query * select.n_items, 0, select.n_items, select.restriction.allowed, exclude.next,
-              exclude.end);
+        offer<false>(best, select.scores + query * select.n_items, 0, select.n_items, nullptr, Free(select.restriction, query));
         best.finish();
     }
 }

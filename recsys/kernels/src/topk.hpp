@@ -17,6 +17,7 @@ struct Search {
     const float *item_vectors;  // IN (n_items, width)
     const float *item_bias;     // IN (n_items) or null
     const float *item_scale;    // IN (n_items) or null
+    const int32_t *row_of;      // IN (n_items) rows, in the order of the three above; or null: 0, 1, ...
     const float *reach;         // IN (ceil(n_items / 256), 2): greatest length and bias from a block on; or null
     int64_t n_queries, n_items, width, k;
     Restriction restriction;
@@ -36,7 +37,6 @@ constexpr int64_t query_block = 16;
 constexpr int64_t item_block = 256;
 
 // Floats of scratch that search_block needs for one thread: the queries, padded to vectors, and a block of scores each.
-// (Items come in any order; sorted by length, the reach falls, and a query is done early.)
 inline int64_t scratch_floats(int64_t width) { return query_block * (((width + 7) & ~int64_t(7)) + item_block); }
 
 #define RECSYS_DECLARE(isa)                                                               \

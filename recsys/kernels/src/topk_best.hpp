@@ -42,6 +42,10 @@ struct Best {
             sink(0, k);
         }
     }
+    // Rows may come in any order; what is no number is not taken.
+    void offer(int32_t row, float score) {
+        if (size < k ? score == score : score > scores[0] || (score == scores[0] && row < rows[0])) add(row, score);
+    }
     // Best first, then the padding.
     void finish() {
         for (int64_t last = size - 1; last > 0; --last) {
@@ -51,16 +55,6 @@ struct Best {
         for (int64_t at = size; at < k; ++at) rows[at] = -1, scores[at] = -HUGE_VALF;
     }
 };
-
-struct Excluded {
-    const int32_t *next, *end;
-};
-
-inline Excluded excluded(const Restriction &restriction, int64_t query) {
-    if (!restriction.exclude_indptr) return {nullptr, nullptr};
-    return {restriction.exclude_rows + restriction.exclude_indptr[query],
-            restriction.exclude_rows + restriction.exclude_indptr[query + 1]};
-}
 
 }  // namespace
 }  // namespace RECSYS_ISA
