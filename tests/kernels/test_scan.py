@@ -158,7 +158,8 @@ def test_the_reference_gives_the_compiled_answer_on_whole_numbers(problem):
         rows, scores = np.empty(k, np.int32), np.empty(k, np.float32)
         scan(
             query[0], items, bias, codes.rotation, codes.row_of, codes.biases, None, codes.heads, codes.tails,
-            codes.scales, codes.tail_lengths, codes.bounds, None if exclude is None else exclude.rows, bits, rows, scores,
+            codes.scales, codes.tail_lengths, codes.bounds, None if exclude is None else exclude.rows, bits, rows,
+            scores,
         )  # fmt: skip
         answers.append((rows.tolist(), scores.tolist()))
     assert answers[0] == answers[1]
