@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-import shutil
 import stat
-import uuid
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -20,14 +19,27 @@ from recsys.artifacts.manifest import MAX_MANIFEST_BYTES, ArraySpec, ArtifactMan
 from recsys.errors import ArtifactError, ConflictError, NoModelError, storing
 
 MANIFEST = "manifest.json"
+_CHUNK_BYTES = 1 << 18  # small enough to be in the cache still when its extremes are looked for
+
+Extremes = tuple[float, float]
+"""Lowest and highest number of an array and 0; NaN if it holds one."""
 
 
 @dataclass(frozen=True, eq=False)
 class StoredArrays:
-    """A verified artefact: its manifest and read-only arrays."""
+    """A verified artefact: its manifest and read-only arrays.
+
+    Parameters
+    ----------
+    manifest : ArtifactManifest
+    arrays : mapping of str to ndarray
+    extremes : mapping of str to Extremes
+        As the store met them while it verified: nobody need read an array again to check its range.
+    """
 
     manifest: ArtifactManifest
     arrays: Mapping[str, NDArray[Any]]
+    extremes: Mapping[str, Extremes] = field(default_factory=dict)
 
 
 class ArtifactStore(Protocol):
@@ -60,8 +72,10 @@ class LocalArtifactStore:
 
     def put(self, manifest: ArtifactManifest, arrays: Mapping[str, NDArray[Any]]) -> None:
         """See `ArtifactStore.put`."""
+        import shutil  # and five modules for compression with it: nothing that serves should load
+
         final = self.root / manifest.namespace / manifest.version
-        draft = final.with_name(f".{manifest.version}.{uuid.uuid4().hex}")
+        draft = final.with_name(f".{manifest.version}.{os.urandom(16).hex()}")
         with storing(f"storing version {manifest.version} under {self.root}"):
             make_folder(final.parent)
             draft.mkdir()
@@ -130,8 +144,16 @@ def _open(folder: Path, manifest_sha256: str | None, names: Container[str] | Non
     if manifest_sha256 is not None and hashlib.sha256(data).hexdigest() != manifest_sha256:
         raise ArtifactError(f"the manifest in {folder} is not the one that was published")
     manifest = ArtifactManifest.from_bytes(data)
-    wanted = [spec for spec in manifest.arrays if names is None or spec.name in names]
-    return StoredArrays(manifest, {spec.name: _map(folder / f"{spec.name}.npy", spec) for spec in wanted})
+    return _verified(folder, manifest, [spec for spec in manifest.arrays if names is None or spec.name in names])
+
+
+def _verified(folder: Path, manifest: ArtifactManifest, specs: list[ArraySpec]) -> StoredArrays:
+    """Verify and map arrays on all cores, the longest first, so that no thread is left alone with it at the end."""
+    specs.sort(key=lambda spec: -spec.file_bytes)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        opened = list(pool.map(lambda spec: _map(folder / f"{spec.name}.npy", spec), specs))
+    arrays = {spec.name: array for spec, (array, _) in zip(specs, opened, strict=True)}
+    return StoredArrays(manifest, arrays, {spec.name: seen for spec, (_, seen) in zip(specs, opened, strict=True)})
 
 
 def _open_regular(path: Path) -> BinaryIO:
@@ -144,14 +166,31 @@ def _open_regular(path: Path) -> BinaryIO:
         raise ArtifactError(f"{path} is missing") from None
 
 
-def _map(path: Path, spec: ArraySpec) -> NDArray[Any]:
+def _map(path: Path, spec: ArraySpec) -> tuple[NDArray[Any], Extremes]:
     """Memory-map one .npy file after comparing its size, its header and its hash with the manifest."""
     with storing(f"reading {path}"), _open_regular(path) as file:
         if os.fstat(file.fileno()).st_size != spec.file_bytes:
             raise ArtifactError(f"{path} is not {spec.file_bytes:,} bytes long: it is truncated or replaced")
         if file.read(len(spec.header)) != spec.header:
             raise ArtifactError(f"{path} does not hold {spec.dtype} of shape {spec.shape}")
+        digest, extremes = _examined(file, spec)
+        if digest != spec.sha256:
+            raise ArtifactError(f"{path} is damaged: its SHA-256 is not the manifest's")
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    if hashlib.sha256(content).hexdigest() != spec.sha256:
-        raise ArtifactError(f"{path} is damaged: its SHA-256 is not the manifest's")
-    return np.frombuffer(content, spec.dtype, offset=len(spec.header)).reshape(spec.shape)
+    return np.frombuffer(content, spec.dtype, offset=len(spec.header)).reshape(spec.shape), extremes
+
+
+def _examined(file: BinaryIO, spec: ArraySpec) -> tuple[str, Extremes]:
+    """Return the hash of a file whose header is read, and the extremes of the numbers after it.
+
+    It is read, not mapped: the pages of a mapping would stay with the process, also those no request ever needs.
+    """
+    digest, chunk = hashlib.sha256(spec.header), bytearray(_CHUNK_BYTES)
+    lowest, highest = np.zeros((2, 1), spec.dtype)
+    with np.errstate(invalid="ignore"):  # a file that is damaged may hold anything
+        while count := file.readinto(chunk):
+            digest.update(memoryview(chunk)[:count])
+            numbers = np.frombuffer(chunk, spec.dtype, count // lowest.itemsize)
+            np.minimum(lowest, numbers.min(initial=0), out=lowest)  # unlike Python's min, these keep a NaN
+            np.maximum(highest, numbers.max(initial=0), out=highest)
+    return digest.hexdigest(), (lowest.item(), highest.item())
