@@ -35,7 +35,9 @@ def _encoded(
     """Features and values of one side, with those of the fields that gave none."""
     features, values = encoder.encode_one({name: context[name] for name in encoder.names if name in context})
     there = np.searchsorted(encoder.offsets, features, side="right") - 1
-    missing = np.setdiff1d(np.arange(len(encoder.names)), there)
+    given = np.zeros(len(encoder.names), bool)
+    given[there] = True
+    missing = np.flatnonzero(~given)
     numbered = np.concatenate([features + first, missing + first_missing]).astype(np.int32)
     return numbered, np.concatenate([values, np.ones(len(missing), np.float32)])
 
