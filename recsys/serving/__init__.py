@@ -7,6 +7,7 @@ from recsys.serving.online.memory import MemoryOnlineStore
 from recsys.serving.online.sqlite import SQLiteOnlineStore
 from recsys.serving.scores import Contribution, ScoredItem, ScoredItems
 from recsys.serving.service import RankedItem, RankedList, RecommendationService
+from recsys.serving.warm_up import WarmUp
 
 __all__ = [
     "Contribution",
@@ -21,4 +22,5 @@ __all__ = [
     "ScoredItems",
     "SessionEvent",
     "UserState",
+    "WarmUp",
 ]
