@@ -33,6 +33,8 @@ def _encoded(
     encoder: Encoder, context: Mapping[str, Any], first: int, first_missing: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Features and values of one side, with those of the fields that gave none."""
+    if not encoder.names:
+        return np.empty(0, np.int32), np.empty(0, np.float32)
     features, values = encoder.encode_one({name: context[name] for name in encoder.names if name in context})
     there = np.searchsorted(encoder.offsets, features, side="right") - 1
     given = np.zeros(len(encoder.names), bool)
