@@ -1,13 +1,21 @@
 """The REST API: routes parse, call the service and shape the answer.
 
 What parses bodies is imported with the first of them: msgspec would take longer to load than a first list to answer.
+What is imported here lives as long as the process, so the garbage collector neither looks at it now nor later.
 """
 
-from chalicelib.face import Face
-from chalicelib.requests import path_id, path_namespace, query_k
-from chalicelib.responses import Problem, answer, ranked, scored
-from chalicelib.wiring import service, stores, warm_up
-from recsys.errors import UnknownItemError
+import gc
+
+gc.disable()
+
+from chalicelib.face import Face  # noqa: E402
+from chalicelib.requests import path_id, path_namespace, query_k  # noqa: E402
+from chalicelib.responses import Problem, answer, ranked, scored  # noqa: E402
+from chalicelib.wiring import service, stores, warm_up  # noqa: E402
+from recsys.errors import UnknownItemError  # noqa: E402
+
+gc.freeze()
+gc.enable()
 
 app = Face(app_name="recsys")
 

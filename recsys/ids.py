@@ -99,8 +99,8 @@ class IdMap:
     def row(self, external: str) -> int:
         """Row of one id, -1 if unknown; bisection, no table is built."""
         # Views: steps through ndarrays take nearly twice as long, and a request with many events takes thousands.
-        wanted, order = encode_id(external), memoryview(self.order)
-        text, offsets = memoryview(self.text), memoryview(self.offsets)
+        wanted, order = encode_id(external), self.order.data
+        text, offsets = self.text.data, self.offsets.data
 
         def id_of(row: int) -> bytes:
             return text[offsets[row] : offsets[row + 1]].tobytes()

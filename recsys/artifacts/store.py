@@ -9,8 +9,9 @@ import stat
 from collections.abc import Container, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from recsys.errors import ArtifactError, ConflictError, NoModelError, storing
 
 MANIFEST = "manifest.json"
 _CHUNK_BYTES = 1 << 18  # small enough to be in the cache still when its extremes are looked for
+MOST_THREADS = 4  # beyond that they wait for memory
 
 Extremes = tuple[float, float]
 """Lowest and highest number of an array and 0; NaN if it holds one."""
@@ -150,13 +152,13 @@ def _open(folder: Path, manifest_sha256: str | None, names: Container[str] | Non
 def _verified(folder: Path, manifest: ArtifactManifest, specs: list[ArraySpec]) -> StoredArrays:
     """Verify and map arrays on all cores, the longest first, so that no thread is left alone with it at the end."""
     specs.sort(key=lambda spec: -spec.file_bytes)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS)) as pool:
         opened = list(pool.map(lambda spec: _map(folder / f"{spec.name}.npy", spec), specs))
     arrays = {spec.name: array for spec, (array, _) in zip(specs, opened, strict=True)}
     return StoredArrays(manifest, arrays, {spec.name: seen for spec, (_, seen) in zip(specs, opened, strict=True)})
 
 
-def _open_regular(path: Path) -> BinaryIO:
+def _open_regular(path: Path) -> BufferedReader:
     """Open a file for reading; what is no regular file is refused, for a pipe would be waited on for ever."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -173,24 +175,26 @@ def _map(path: Path, spec: ArraySpec) -> tuple[NDArray[Any], Extremes]:
             raise ArtifactError(f"{path} is not {spec.file_bytes:,} bytes long: it is truncated or replaced")
         if file.read(len(spec.header)) != spec.header:
             raise ArtifactError(f"{path} does not hold {spec.dtype} of shape {spec.shape}")
-        digest, extremes = _examined(file, spec)
-        if digest != spec.sha256:
-            raise ArtifactError(f"{path} is damaged: its SHA-256 is not the manifest's")
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    digest, extremes = _examined(content, spec)
+    if digest != spec.sha256:
+        raise ArtifactError(f"{path} is damaged: its SHA-256 is not the manifest's")
     return np.frombuffer(content, spec.dtype, offset=len(spec.header)).reshape(spec.shape), extremes
 
 
-def _examined(file: BinaryIO, spec: ArraySpec) -> tuple[str, Extremes]:
-    """Return the hash of a file whose header is read, and the extremes of the numbers after it.
+def _examined(content: mmap.mmap, spec: ArraySpec) -> tuple[str, Extremes]:
+    """Return the hash of a file, and the extremes of the numbers in it.
 
-    It is read, not mapped: the pages of a mapping would stay with the process, also those no request ever needs.
+    Every chunk is given back as soon as it is examined: what no request ever needs would stay with the process.
     """
-    digest, chunk = hashlib.sha256(spec.header), bytearray(_CHUNK_BYTES)
+    digest, view, start = hashlib.sha256(spec.header), memoryview(content), len(spec.header)
     lowest, highest = np.zeros((2, 1), spec.dtype)
     with np.errstate(invalid="ignore"):  # a file that is damaged may hold anything
-        while count := file.readinto(chunk):
-            digest.update(memoryview(chunk)[:count])
-            numbers = np.frombuffer(chunk, spec.dtype, count // lowest.itemsize)
+        for begin in range(0, len(view), _CHUNK_BYTES):
+            chunk = view[max(begin, start) : begin + _CHUNK_BYTES]
+            digest.update(chunk)
+            numbers = np.frombuffer(chunk, spec.dtype)
             np.minimum(lowest, numbers.min(initial=0), out=lowest)  # unlike Python's min, these keep a NaN
             np.maximum(highest, numbers.max(initial=0), out=highest)
+            content.madvise(mmap.MADV_DONTNEED, begin, min(_CHUNK_BYTES, len(view) - begin))
     return digest.hexdigest(), (lowest.item(), highest.item())

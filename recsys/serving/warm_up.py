@@ -42,10 +42,11 @@ class WarmUp:
         if not self._lock.acquire(blocking=False):
             return False
         try:
-            failures = [self._failure(namespace) for namespace in self._registry.namespaces()]
-            if failures and all(failures):
+            namespaces = self._registry.namespaces()
+            failures = [error for one in namespaces if (error := self._failure(one)) is not None]
+            if failures and len(failures) == len(namespaces):
                 raise failures[0]
-            self._done = bool(failures)
+            self._done = bool(namespaces)
             return True
         finally:
             self._lock.release()
