@@ -49,6 +49,9 @@ bench: $(PEERED)/built  ## benchmarks against the peers in .venv-bench, results 
 	$(PEERED)/bin/python -m tests.benchmarks.fm
 	$(PEERED)/bin/python -m tests.benchmarks.fold_in
 	$(PEERED)/bin/python -m tests.benchmarks.growth
+	$(BIN)/python -m tests.benchmarks.serving
+	$(BIN)/python -m tests.benchmarks.serving --memory --json var/bench/memory.jsonl
+	$(BIN)/python -m tests.benchmarks.cold_start
 
 install: $(VENV)/built
 

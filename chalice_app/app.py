@@ -1,11 +1,21 @@
-"""The REST API: routes parse, call the service and shape the answer."""
+"""The REST API: routes parse, call the service and shape the answer.
 
-from chalicelib.bodies import asked_list, asked_scores, sent_events
-from chalicelib.face import Face
-from chalicelib.requests import path_id, path_namespace, query_k
-from chalicelib.responses import Problem, answer, ranked, scored
-from chalicelib.wiring import service, stores
-from recsys.errors import UnknownItemError
+What parses bodies is imported with the first of them: msgspec would take longer to load than a first list to answer.
+What is imported here lives as long as the process, so the garbage collector neither looks at it now nor later.
+"""
+
+import gc
+
+gc.disable()
+
+from chalicelib.face import Face  # noqa: E402
+from chalicelib.requests import path_id, path_namespace, query_k  # noqa: E402
+from chalicelib.responses import Problem, answer, ranked, scored  # noqa: E402
+from chalicelib.wiring import service, stores, warm_up  # noqa: E402
+from recsys.errors import UnknownItemError  # noqa: E402
+
+gc.freeze()
+gc.enable()
 
 app = Face(app_name="recsys")
 
@@ -20,6 +30,8 @@ def recommendations(ns, user):
 @app.route("/v1/{ns}/users/{user}/recommendations", methods=["POST"])
 def recommendations_in_context(ns, user):
     """Top-K for a user, here and now: {"k"?, "context"?, "events"?}."""
+    from chalicelib.bodies import asked_list
+
     k, context, events = asked_list(app.current_request)
     found = service().recommend(path_namespace(ns), path_id("user", user), k, context=context, events=events)
     return ranked(app.request_id, found)
@@ -28,6 +40,8 @@ def recommendations_in_context(ns, user):
 @app.route("/v1/{ns}/recommendations", methods=["POST"])
 def recommendations_for_a_session(ns):
     """Top-K for nobody known, from a session's events and context alone: {"k"?, "context"?, "events"?}."""
+    from chalicelib.bodies import asked_list
+
     k, context, events = asked_list(app.current_request)
     return ranked(app.request_id, service().recommend(path_namespace(ns), None, k, context=context, events=events))
 
@@ -35,6 +49,8 @@ def recommendations_for_a_session(ns):
 @app.route("/v1/{ns}/users/{user}/scores", methods=["POST"])
 def scores(ns, user):
     """Predictions for named items: {"items", "context"?, "explain"?}."""
+    from chalicelib.bodies import asked_scores
+
     asked = asked_scores(app.current_request)
     who = path_namespace(ns), path_id("user", user)
     try:
@@ -60,6 +76,8 @@ def popular(ns):
 @app.route("/v1/{ns}/events", methods=["POST"])
 def events(ns):
     """Up to 500 events, visible to the next recommendation of their users; 202 once they are stored."""
+    from chalicelib.bodies import sent_events
+
     sent = sent_events(app.current_request)
     new = service().record_events(path_namespace(ns), sent)
     return answer(app.request_id, {"accepted": new, "duplicates": len(sent) - new}, status=202)
@@ -73,6 +91,8 @@ def live():
 
 @app.route("/health/ready", methods=["GET"])
 def ready():
-    """Whether the stores answer."""
+    """Whether the stores answer and the models in service are warm; the first call warms them, if nobody has."""
     stores().check()
+    if not warm_up().ready():
+        raise Problem(503, "the models in service are being loaded; try again")
     return answer(app.request_id, {"status": "ready"})

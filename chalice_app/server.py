@@ -29,8 +29,8 @@ from chalice.local import (  # noqa: E402
 )
 
 from chalicelib.responses import problem  # noqa: E402
-from chalicelib.wiring import service  # noqa: E402
-from recsys.errors import ConfigError  # noqa: E402
+from chalicelib.wiring import service, warm_up  # noqa: E402
+from recsys.errors import ConfigError, RecsysError  # noqa: E402
 
 MAX_BODY_BYTES = 1024 * 1024  # more than the app itself takes; API Gateway would pass on 10 MB
 MAX_CONNECTIONS = 256
@@ -147,6 +147,12 @@ def _busy() -> bytes:
     return "\r\n".join([*lines, "", response.body]).encode()
 
 
+def _warm_up() -> None:
+    """Load the models before anybody asks; what is in the way of that, /health/ready says."""
+    with suppress(RecsysError):
+        warm_up().ready()
+
+
 def main() -> int:
     """Serve until interrupted; 2 for settings that cannot be used, 5 when the port cannot be had."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -169,6 +175,7 @@ def main() -> int:
         return 5
     if not ipaddress.ip_address(server.server_address[0]).is_loopback:
         print(f"warning: anyone who reaches {options.host} can read and write: no authentication yet", file=sys.stderr)
+    threading.Thread(target=_warm_up, daemon=True).start()
     print(f"Serving http://{options.host}:{server.server_port} (Ctrl-C ends it)", flush=True)
     with suppress(KeyboardInterrupt):
         server.serve_forever()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -193,13 +194,21 @@ class Factors:
             **(self.query.arrays if self.query is not None else {}),
         }
 
-    def check_finite(self) -> None:
-        """Raise `DataError` if a published number is NaN, infinite, or so large that scores would be."""
+    def check_finite(self, extremes: Mapping[str, tuple[float, float]] | None = None) -> None:
+        """Raise `DataError` if a published number is NaN, infinite, or so large that scores would be.
+
+        Parameters
+        ----------
+        extremes : mapping of str to (float, float), optional
+            Lowest and highest number of arrays that need not be read again.
+        """
         query = self.query
         scalars = {} if query is None else {"query_bias": np.array([query.bias, query.mean_user_bias])}
         for name, array in {**self.arrays, **scalars}.items():
             largest = _LARGEST_COORDINATE if name in _VECTORS else _LARGEST
-            if not -largest <= array.min(initial=0) <= array.max(initial=0) <= largest:
+            known = (extremes or {}).get(name)
+            lowest, highest = known or (array.min(initial=0), array.max(initial=0))
+            if not -largest <= lowest <= highest <= largest:
                 raise DataError(
                     f"{name} holds NaN or infinite numbers, or numbers beyond {largest:.0e}: the training diverged",
                     remedy="Raise the regularization or lower the weights",

@@ -33,9 +33,13 @@ def _encoded(
     encoder: Encoder, context: Mapping[str, Any], first: int, first_missing: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Features and values of one side, with those of the fields that gave none."""
+    if not encoder.names:
+        return np.empty(0, np.int32), np.empty(0, np.float32)
     features, values = encoder.encode_one({name: context[name] for name in encoder.names if name in context})
     there = np.searchsorted(encoder.offsets, features, side="right") - 1
-    missing = np.setdiff1d(np.arange(len(encoder.names)), there)
+    given = np.zeros(len(encoder.names), bool)
+    given[there] = True
+    missing = np.flatnonzero(~given)
     numbered = np.concatenate([features + first, missing + first_missing]).astype(np.int32)
     return numbered, np.concatenate([values, np.ones(len(missing), np.float32)])
 

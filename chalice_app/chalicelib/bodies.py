@@ -1,12 +1,13 @@
 """The bodies of requests: what a client may say, and as what it is passed on."""
 
 import json
-from typing import Annotated, Any
+import re
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from chalice.app import Request
 
-from chalicelib.requests import DEFAULT_K, MAX_K, json_body
+from chalicelib.requests import DEFAULT_K, MAX_K, strict_json
 from chalicelib.responses import Problem
 from recsys.errors import DataError
 from recsys.events import LARGEST_CONTEXT_BYTES, InteractionEvent
@@ -14,6 +15,39 @@ from recsys.ids import encode_id
 from recsys.serving import SessionEvent
 
 MAX_EVENTS = 500
+_NAMED = re.compile("(?:missing required|unknown) field `([^`]{1,100})`")
+
+Body = TypeVar("Body", bound=msgspec.Struct)
+
+
+def json_body(request: Request, body_type: type[Body]) -> Body:
+    """Return the body as `body_type`: 415, 413, 400 or 422 for what cannot be it."""
+    content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if content_type != "application/json":
+        raise Problem(415, f"send application/json, not {content_type[:100] or 'nothing'}", field="content-type")
+    parsed = strict_json(_raw_body(request))
+    try:
+        return msgspec.convert(parsed, body_type)
+    except msgspec.ValidationError as error:
+        raise _wrong_type(str(error)) from None
+
+
+def _wrong_type(message: str) -> Problem:
+    """Take msgspec's message apart: the reason, and the path where it has one."""
+    reason, found, place = message.rpartition(" - at `$")
+    field = place.rstrip("`").lstrip(".") if found else ""
+    reason = reason if found else message
+    if named := _NAMED.search(reason):
+        field = f"{field}.{named[1]}".lstrip(".")
+    return Problem(422, reason[:300], field=field or None)
+
+
+def _raw_body(request: Request) -> bytes:
+    try:
+        raw = request.raw_body
+    except (ValueError, UnicodeEncodeError):  # base64 of the gateway, or a lone surrogate
+        raise Problem(400, "the body cannot be decoded") from None
+    return raw.encode() if isinstance(raw, str) else raw
 
 
 class EventIn(msgspec.Struct, forbid_unknown_fields=True):

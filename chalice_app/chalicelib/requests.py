@@ -3,10 +3,9 @@
 import json
 import math
 import re
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import unquote
 
-import msgspec
 from chalice.app import Request
 
 from chalicelib.responses import Problem
@@ -20,9 +19,6 @@ MAX_K = 500
 DEFAULT_K = 20
 _WHOLE = re.compile("[1-9][0-9]{0,2}")
 _BROKEN_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
-_NAMED = re.compile("(?:missing required|unknown) field `([^`]{1,100})`")
-
-Body = TypeVar("Body", bound=msgspec.Struct)
 
 
 def path_namespace(text: str) -> str:
@@ -60,28 +56,6 @@ def query_k(request: Request) -> int:
     return int(text)
 
 
-def json_body(request: Request, body_type: type[Body]) -> Body:
-    """Return the body as `body_type`: 415, 413, 400 or 422 for what cannot be it."""
-    content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if content_type != "application/json":
-        raise Problem(415, f"send application/json, not {content_type[:100] or 'nothing'}", field="content-type")
-    parsed = strict_json(_raw_body(request))
-    try:
-        return msgspec.convert(parsed, body_type)
-    except msgspec.ValidationError as error:
-        raise _wrong_type(str(error)) from None
-
-
-def _wrong_type(message: str) -> Problem:
-    """Take msgspec's message apart: the reason, and the path where it has one."""
-    reason, found, place = message.rpartition(" - at `$")
-    field = place.rstrip("`").lstrip(".") if found else ""
-    reason = reason if found else message
-    if named := _NAMED.search(reason):
-        field = f"{field}.{named[1]}".lstrip(".")
-    return Problem(422, reason[:300], field=field or None)
-
-
 def strict_json(data: bytes) -> dict[str, Any]:
     """Parse one JSON object: bounded size and depth, finite numbers, no name twice, UTF-8 names."""
     if len(data) > MAX_BODY_BYTES:
@@ -101,14 +75,6 @@ def strict_json(data: bytes) -> dict[str, Any]:
     if not isinstance(parsed, dict):
         raise Problem(400, "the body must be a JSON object")
     return parsed
-
-
-def _raw_body(request: Request) -> bytes:
-    try:
-        raw = request.raw_body
-    except (ValueError, UnicodeEncodeError):  # base64 of the gateway, or a lone surrogate
-        raise Problem(400, "the body cannot be decoded") from None
-    return raw.encode() if isinstance(raw, str) else raw
 
 
 def _depth(text: str) -> int:

@@ -1,12 +1,14 @@
 """Uniform answers: lists in one shape, errors as RFC 9457 problems."""
 
+from __future__ import annotations
+
 import json
-from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chalice import Response
 
-from recsys.serving import RankedList, ScoredItem, ScoredItems
+if TYPE_CHECKING:
+    from recsys.serving import RankedList, ScoredItem, ScoredItems
 
 HEADERS = {
     "Content-Type": "application/json",
@@ -64,6 +66,8 @@ def _explained(one: ScoredItem) -> dict[str, Any]:
 
 def problem(status: int, detail: str, request_id: str, *, field: str | None = None) -> Response:
     """Return an RFC 9457 problem; 503 asks the client to come back."""
+    from http import HTTPStatus
+
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,

@@ -1,18 +1,42 @@
 """From the environment to the service, once per container and not before the first request."""
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, wraps
+from threading import RLock
+from typing import TypeVar
 
-from recsys.serving import RecommendationService
+from recsys.serving import RecommendationService, WarmUp
 from recsys.stores import ServingStores
 
+Made = TypeVar("Made")
+_making = RLock()
 
-@cache
+
+def once(make: Callable[[], Made]) -> Callable[[], Made]:
+    """Make something once, also where many threads ask first; `functools.cache` would let each of them make one."""
+    made = cache(make)
+
+    @wraps(made)
+    def get() -> Made:
+        with _making:
+            return made()
+
+    return get
+
+
+@once
 def stores() -> ServingStores:
     """Return the stores of this container."""
     return ServingStores.from_environment()
 
 
-@cache
+@once
 def service() -> RecommendationService:
     """Return the service of this container."""
     return stores().service()
+
+
+@once
+def warm_up() -> WarmUp:
+    """Return what gets this container ready."""
+    return WarmUp(service(), stores().registry)

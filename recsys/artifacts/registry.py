@@ -55,6 +55,9 @@ class ModelRegistry(Protocol):
     def current(self, namespace: str) -> Pointer | None:
         """Return what is in service, None before the first promotion."""
 
+    def namespaces(self) -> list[str]:
+        """Return the namespaces that have something in service, in ascending order."""
+
     def promote(self, manifest: ArtifactManifest, *, expected: int) -> Pointer:
         """Move the pointer to a stored version if its sequence number is still `expected` (0: nothing in service).
 
@@ -83,6 +86,12 @@ class LocalModelRegistry:
     def current(self, namespace: str) -> Pointer | None:
         """See `ModelRegistry.current`."""
         return _read(self._folder(namespace) / "current.json")
+
+    def namespaces(self) -> list[str]:
+        """See `ModelRegistry.namespaces`."""
+        with storing(f"reading {self.root}"):
+            folders = sorted(self.root.iterdir()) if self.root.exists() else []
+            return [folder.name for folder in folders if (folder / "current.json").exists()]
 
     def promote(self, manifest: ArtifactManifest, *, expected: int) -> Pointer:
         """See `ModelRegistry.promote`."""

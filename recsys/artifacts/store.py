@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-import shutil
 import stat
-import uuid
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +20,28 @@ from recsys.artifacts.manifest import MAX_MANIFEST_BYTES, ArraySpec, ArtifactMan
 from recsys.errors import ArtifactError, ConflictError, NoModelError, storing
 
 MANIFEST = "manifest.json"
+_CHUNK_BYTES = 1 << 18  # small enough to be in the cache still when its extremes are looked for
+MOST_THREADS = 4  # beyond that they wait for memory
+
+Extremes = tuple[float, float]
+"""Lowest and highest number of an array and 0; NaN if it holds one."""
 
 
 @dataclass(frozen=True, eq=False)
 class StoredArrays:
-    """A verified artefact: its manifest and read-only arrays."""
+    """A verified artefact: its manifest and read-only arrays.
+
+    Parameters
+    ----------
+    manifest : ArtifactManifest
+    arrays : mapping of str to ndarray
+    extremes : mapping of str to Extremes
+        As the store met them while it verified: nobody need read an array again to check its range.
+    """
 
     manifest: ArtifactManifest
     arrays: Mapping[str, NDArray[Any]]
+    extremes: Mapping[str, Extremes] = field(default_factory=dict)
 
 
 class ArtifactStore(Protocol):
@@ -60,8 +74,10 @@ class LocalArtifactStore:
 
     def put(self, manifest: ArtifactManifest, arrays: Mapping[str, NDArray[Any]]) -> None:
         """See `ArtifactStore.put`."""
+        import shutil  # and five modules for compression with it: nothing that serves should load
+
         final = self.root / manifest.namespace / manifest.version
-        draft = final.with_name(f".{manifest.version}.{uuid.uuid4().hex}")
+        draft = final.with_name(f".{manifest.version}.{os.urandom(16).hex()}")
         with storing(f"storing version {manifest.version} under {self.root}"):
             make_folder(final.parent)
             draft.mkdir()
@@ -130,11 +146,19 @@ def _open(folder: Path, manifest_sha256: str | None, names: Container[str] | Non
     if manifest_sha256 is not None and hashlib.sha256(data).hexdigest() != manifest_sha256:
         raise ArtifactError(f"the manifest in {folder} is not the one that was published")
     manifest = ArtifactManifest.from_bytes(data)
-    wanted = [spec for spec in manifest.arrays if names is None or spec.name in names]
-    return StoredArrays(manifest, {spec.name: _map(folder / f"{spec.name}.npy", spec) for spec in wanted})
+    return _verified(folder, manifest, [spec for spec in manifest.arrays if names is None or spec.name in names])
 
 
-def _open_regular(path: Path) -> BinaryIO:
+def _verified(folder: Path, manifest: ArtifactManifest, specs: list[ArraySpec]) -> StoredArrays:
+    """Verify and map arrays on all cores, the longest first, so that no thread is left alone with it at the end."""
+    specs.sort(key=lambda spec: -spec.file_bytes)
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS)) as pool:
+        opened = list(pool.map(lambda spec: _map(folder / f"{spec.name}.npy", spec), specs))
+    arrays = {spec.name: array for spec, (array, _) in zip(specs, opened, strict=True)}
+    return StoredArrays(manifest, arrays, {spec.name: seen for spec, (_, seen) in zip(specs, opened, strict=True)})
+
+
+def _open_regular(path: Path) -> BufferedReader:
     """Open a file for reading; what is no regular file is refused, for a pipe would be waited on for ever."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -144,7 +168,7 @@ def _open_regular(path: Path) -> BinaryIO:
         raise ArtifactError(f"{path} is missing") from None
 
 
-def _map(path: Path, spec: ArraySpec) -> NDArray[Any]:
+def _map(path: Path, spec: ArraySpec) -> tuple[NDArray[Any], Extremes]:
     """Memory-map one .npy file after comparing its size, its header and its hash with the manifest."""
     with storing(f"reading {path}"), _open_regular(path) as file:
         if os.fstat(file.fileno()).st_size != spec.file_bytes:
@@ -152,6 +176,25 @@ def _map(path: Path, spec: ArraySpec) -> NDArray[Any]:
         if file.read(len(spec.header)) != spec.header:
             raise ArtifactError(f"{path} does not hold {spec.dtype} of shape {spec.shape}")
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    if hashlib.sha256(content).hexdigest() != spec.sha256:
+    digest, extremes = _examined(content, spec)
+    if digest != spec.sha256:
         raise ArtifactError(f"{path} is damaged: its SHA-256 is not the manifest's")
-    return np.frombuffer(content, spec.dtype, offset=len(spec.header)).reshape(spec.shape)
+    return np.frombuffer(content, spec.dtype, offset=len(spec.header)).reshape(spec.shape), extremes
+
+
+def _examined(content: mmap.mmap, spec: ArraySpec) -> tuple[str, Extremes]:
+    """Return the hash of a file, and the extremes of the numbers in it.
+
+    Every chunk is given back as soon as it is examined: what no request ever needs would stay with the process.
+    """
+    digest, view, start = hashlib.sha256(spec.header), memoryview(content), len(spec.header)
+    lowest, highest = np.zeros((2, 1), spec.dtype)
+    with np.errstate(invalid="ignore"):  # a file that is damaged may hold anything
+        for begin in range(0, len(view), _CHUNK_BYTES):
+            chunk = view[max(begin, start) : begin + _CHUNK_BYTES]
+            digest.update(chunk)
+            numbers = np.frombuffer(chunk, spec.dtype)
+            np.minimum(lowest, numbers.min(initial=0), out=lowest)  # unlike Python's min, these keep a NaN
+            np.maximum(highest, numbers.max(initial=0), out=highest)
+            content.madvise(mmap.MADV_DONTNEED, begin, min(_CHUNK_BYTES, len(view) - begin))
+    return digest.hexdigest(), (lowest.item(), highest.item())

@@ -90,7 +90,7 @@ class Knowledge:
         recent.sort(key=lambda one: one.timestamp_s)
         rows, weights = _known(model, [(one.item, one.value) for one in recent])
         had_rows, _ = _known(model, [(item, 1.0) for item in had])
-        return cls(state, rows, weights, np.union1d(state.items if state else _NO_ROWS, had_rows))
+        return cls(state, rows, weights, _distinct(state.items if state else _NO_ROWS, had_rows))
 
     def then(self, session: Sequence[SessionEvent], model: ServedModel) -> Knowledge:
         """Return the same with the events of a session after all others."""
@@ -101,7 +101,7 @@ class Knowledge:
             self.state,
             np.concatenate([self.recent_items, rows]),
             np.concatenate([self.recent_weights, weights]),
-            np.union1d(self.seen, rows),
+            _distinct(self.seen, rows),
             self.degraded,
         )
 
@@ -111,6 +111,12 @@ def _known(model: ServedModel, events: Sequence[tuple[str, float]]) -> tuple[NDA
     rows = np.array([model.items.row(item) for item, _ in events], np.int32)
     weights = np.array([value for _, value in events], np.float32)
     return rows[rows >= 0], weights[rows >= 0]
+
+
+def _distinct(some: NDArray[np.int32], others: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Rows of both, ascending; numpy's own `union1d` would import masked arrays within the first request."""
+    rows = np.sort(np.concatenate([some, others]))
+    return rows[np.flatnonzero(np.diff(rows, prepend=-1))]
 
 
 def _check_fits(state: UserState | None, model: ServedModel) -> None:

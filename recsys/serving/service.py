@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,9 @@ from recsys.serving.knowledge import Knowledge, SessionEvent
 from recsys.serving.loader import ModelLoader, ServedModel
 from recsys.serving.online import OnlineStore
 from recsys.serving.query import CONTEXT, Query
-from recsys.serving.scores import ScoredItems, scored
+
+if TYPE_CHECKING:
+    from recsys.serving.scores import ScoredItems
 
 POPULAR = "popular"
 _NO_VECTOR = np.zeros((1, 0), np.float32)
@@ -127,6 +129,8 @@ class RecommendationService:
         Somebody of whom nothing is known is an average user. Parameters and errors as of `recommend`, and
         `UnknownItemError` if the model lacks an item.
         """
+        from recsys.serving.scores import ScoredItems, scored
+
         model = self.models.current(namespace)
         rows = np.array([_item_row(model, item) for item in items], np.int32)
         query, known = self._asked(namespace, user, model, context or {}, ())

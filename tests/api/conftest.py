@@ -108,8 +108,8 @@ def forget_wiring():
     """Make the next request the first of its container."""
     from chalicelib import wiring
 
-    wiring.service.cache_clear()
-    wiring.stores.cache_clear()
+    for made in (wiring.warm_up, wiring.service, wiring.stores):
+        made.__wrapped__.cache_clear()
 
 
 @contextmanager

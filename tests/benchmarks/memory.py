@@ -23,9 +23,9 @@ def peak_of(work: Callable[[], object]) -> int:
     of its parent.
     """
     Path("/proc/self/clear_refs").write_text("5")
-    before = _resident("VmRSS")
+    before = resident("VmRSS")
     work()
-    return _resident("VmHWM") - before
+    return resident("VmHWM") - before
 
 
 def of_program(command: list[str]) -> tuple[str, int]:
@@ -34,7 +34,7 @@ def of_program(command: list[str]) -> tuple[str, int]:
         with ThreadPoolExecutor(1) as pool:
             printed, peak = pool.submit(program.communicate), 0
             while not printed.done():
-                peak = max(peak, _resident("VmHWM", program.pid))
+                peak = max(peak, resident("VmHWM", program.pid))
                 time.sleep(0.02)
         text = printed.result()[0]
     if program.returncode:
@@ -42,7 +42,7 @@ def of_program(command: list[str]) -> tuple[str, int]:
     return text, peak
 
 
-def _resident(name: str, process: int | str = "self") -> int:
-    """Bytes; 0 of a process that has ended."""
+def resident(name: str, process: int | str = "self") -> int:
+    """Bytes of a figure of /proc/PID/status, as VmRSS; 0 of a process that has ended."""
     found = re.search(rf"{name}:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
     return int(found[1]) * 1024 if found else 0

@@ -105,6 +105,7 @@ def test_any_array_comes_back(store, array):
 def test_nothing_is_in_service_at_first(registry):
     assert registry.current("shop") is None
     assert registry.history("shop") == []
+    assert registry.namespaces() == []
     with pytest.raises(NoModelError, match="no earlier model"):
         registry.rollback("shop", expected=0)
 
@@ -119,6 +120,7 @@ def test_the_pointer_moves_by_compare_and_set_and_namespaces_do_not_touch(regist
     assert registry.current("shop") == now
     assert registry.current("other") is None
     assert registry.promote(manifest(namespace="other"), expected=0).sequence == 1
+    assert registry.namespaces() == ["other", "shop"]
 
 
 def test_rollback_goes_back_one_promotion_at_a_time_and_never_reuses_a_number(registry):

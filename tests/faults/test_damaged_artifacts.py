@@ -133,7 +133,8 @@ class EqualToAnything(str):
 @pytest.fixture
 def no_hash_check(monkeypatch):
     """A bug: the store compares no hash."""
-    blind = SimpleNamespace(sha256=lambda data: SimpleNamespace(hexdigest=EqualToAnything))
+    nothing = SimpleNamespace(update=lambda data: None, hexdigest=EqualToAnything)
+    blind = SimpleNamespace(sha256=lambda data: nothing)
     monkeypatch.setattr(store, "hashlib", blind)
 
 

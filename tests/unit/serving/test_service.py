@@ -2,6 +2,8 @@
 
 import shutil
 import threading
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from recsys.errors import ArtifactError, NoModelError, StorageError, UnknownItem
 from recsys.models import ImplicitALS, Popularity
 from recsys.serving import MemoryOnlineStore, ModelLoader, RecommendationService, UserState
 from recsys.serving.fold_in import fold_in
+from recsys.serving.loader import _Slot
 from recsys.weights import WeightRule
 
 
@@ -61,7 +64,18 @@ def test_similar_items_are_the_models_own(world, model):
         world.service.similar("shop", "nothing", 5)
 
 
-def test_folding_in_a_users_own_history_gives_the_trained_vector(model):
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"alpha": 2.0, "regularization": 0.02},
+        {"alpha": 40.0, "regularization": 0.5, "unobserved_weight": 0.02},
+        {"regularization": 0.003, "unobserved_weight": 0.1, "frequency_exponent": 1.0},
+        {"regularization": 0.1, "frequency_exponent": 0.0, "iterations": 1},
+    ],
+)
+def test_folding_in_a_users_own_history_gives_the_trained_vector(settings):
+    """What ends training is a half-step of the users: fold-in is that half-step, for one user."""
+    model = ImplicitALS(factors=8, **settings).fit(shop())
     factors, csr = model.export(), model.dataset.user_items
     for row in range(len(factors.user_vectors)):
         items = csr.indices[csr.indptr[row] : csr.indptr[row + 1]]
@@ -209,21 +223,39 @@ def test_a_registry_that_fails_later_leaves_the_model_in_service(world, model, m
     assert world.service.popular("shop", 5) == before
 
 
-def test_many_first_requests_load_the_model_once(world, model):
-    world.publish(model)
-    opened, answers = [], []
-    original = world.artifacts.open
-    world.artifacts.open = lambda *a, **k: (opened.append(1), original(*a, **k))[1]
-    loader = ModelLoader(world.artifacts, world.registry, refresh_s=60)
+def sixteen_first_requests(world, loader):
+    """Times the artefact was opened, and the answers; an opening lasts long enough for all to come in."""
+    opened, answers, original, together = [], [], world.artifacts.open, threading.Barrier(16)
+    world.artifacts.open = lambda *a, **k: (opened.append(1), time.sleep(0.1), original(*a, **k))[-1]
     service = RecommendationService(loader, world.online)
-    threads = [threading.Thread(target=lambda: answers.append(service.recommend("shop", "u4", 5))) for _ in range(16)]
+
+    def ask():
+        together.wait()
+        answers.append(service.recommend("shop", "u4", 5))
+
+    threads = [threading.Thread(target=ask) for _ in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(opened) == 1
-    assert len(set(answers)) == 1
     assert len(answers) == 16
+    return len(opened), set(answers)
+
+
+def test_sixteen_first_requests_load_the_model_once(world, model):
+    world.publish(model)
+    opened, answers = sixteen_first_requests(world, ModelLoader(world.artifacts, world.registry, refresh_s=60))
+    assert (opened, len(answers)) == (1, 1)
+
+
+def test_without_the_lock_they_would_load_it_more_often(world, model):
+    """The bug that the test above is to catch, planted."""
+    world.publish(model)
+    loader = ModelLoader(world.artifacts, world.registry, refresh_s=60)
+    always = SimpleNamespace(acquire=lambda blocking: True, release=lambda: None)
+    loader._slots["shop"] = _Slot(world.registry.current("shop"), 0.0, always)
+    opened, _ = sixteen_first_requests(world, loader)
+    assert opened > 1
 
 
 def test_an_event_of_no_weight_is_seen_but_folds_nothing_in(world, model):
