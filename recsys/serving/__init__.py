@@ -2,7 +2,7 @@
 
 from recsys.serving.knowledge import SessionEvent
 from recsys.serving.loader import ModelLoader
-from recsys.serving.online import OnlineStore, UserState
+from recsys.serving.online import OnlineStore, StoredList, UserState
 from recsys.serving.online.memory import MemoryOnlineStore
 from recsys.serving.online.sqlite import SQLiteOnlineStore
 from recsys.serving.scores import Contribution, ScoredItem, ScoredItems
@@ -20,5 +20,6 @@ __all__ = [
     "ScoredItem",
     "ScoredItems",
     "SessionEvent",
+    "StoredList",
     "UserState",
 ]
