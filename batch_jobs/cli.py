@@ -199,6 +199,8 @@ def score(
     from batch_jobs.score import score as job
 
     told = settings({"namespace": namespace})
+    if to_store and context:
+        raise errors.ConfigError("the online store holds lists without a context. Leave out --context or --to-store")
     order = Order(k, context_of(context), output, to_store, Shard.parse(shard), threads or os.cpu_count() or 1)
     _run("lists of all users", as_json, lambda stores, screen: job(stores, told.namespace, order, screen))
 

@@ -23,8 +23,8 @@ from recsys.serving.loader import ServedModel
 FORMAT = 1
 PART_ROWS = 1_000_000
 """Rows of a file at most; that many are held in memory, encoded."""
-BLOCK_ROWS = 100_000
-"""Rows of a row group at most: users are searched for so many at a time."""
+BLOCK_ROWS, BLOCK_USERS = 100_000, 8_192
+"""Rows of a row group and users searched for at a time, at most."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class _Work:
         return {**counts, "parts": len(self._own), "parts_found": found}
 
     def _tables(self, users: slice, made: Callable[[int], None]) -> Iterator[pa.Table]:
-        block = max(1, BLOCK_ROWS // self._order.k)
+        block = max(1, min(BLOCK_ROWS // self._order.k, BLOCK_USERS))
         for first in range(users.start, users.stop, block):
             some = slice(first, min(first + block, users.stop))
             yield table_of(self._maker.make(some), self._users[some], self._items)
