@@ -43,6 +43,7 @@ sanitize: install  ## tests of the kernels with address and undefined-behaviour 
 
 bench: $(PEERED)/built  ## benchmarks against the peers in .venv-bench, results also in var/bench
 	$(PEERED)/bin/python -m tests.benchmarks.topk
+	$(PEERED)/bin/python -m tests.benchmarks.score
 	$(PEERED)/bin/python -m tests.benchmarks.als
 	$(PEERED)/bin/python -m tests.benchmarks.bpr
 	$(PEERED)/bin/python -m tests.benchmarks.sgd_mf

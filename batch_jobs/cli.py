@@ -38,10 +38,14 @@ from batch_jobs.flags import (
     Model,
     Namespace,
     OnError,
+    Output,
     Set,
+    Shards,
     Split,
     Test,
+    Threads,
     TimeColumn,
+    ToStore,
     Unit,
     UserColumn,
     UserField,
@@ -178,6 +182,27 @@ def nightly(
 
     told = settings(flags.params)
     _run("nightly", as_json, lambda stores, screen: job(stores, told, screen))
+
+
+@app.command()
+def score(
+    k: Annotated[int, typer.Option("--k", "-k", min=1, max=500, help="Length of the lists.")] = 100,
+    output: Output = Path("var/lists"), to_store: ToStore = False,
+    context: Context = None, shard: Shards = "0/1", threads: Threads = None,
+    namespace: Namespace = None, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Write the list of every user of the model in service as Parquet files.
+
+    Running it again goes on where it was stopped. Lists are those of the training: newer events are not looked at.
+    """
+    from batch_jobs.score import Order, Shard
+    from batch_jobs.score import score as job
+
+    told = settings({"namespace": namespace})
+    if to_store and context:
+        raise errors.ConfigError("the online store holds lists without a context. Leave out --context or --to-store")
+    order = Order(k, context_of(context), output, to_store, Shard.parse(shard), threads or os.cpu_count() or 1)
+    _run("lists of all users", as_json, lambda stores, screen: job(stores, told.namespace, order, screen))
 
 
 @app.command()

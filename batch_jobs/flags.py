@@ -65,6 +65,12 @@ ContextField = Annotated[
         "--context-field", metavar="<str>", help="The same for contexts, or hour, weekday, month; repeatable."
     ),
 ]
+Output = Annotated[Path, typer.Option("--output", help="Folder of the lists: each version gets one of its own in it.")]
+ToStore = Annotated[bool, typer.Option("--to-store", help="Also put the lists into the online store.")]
+Shards = Annotated[str, typer.Option("--shard", metavar="<I/N>", help="Every N-th part, from the I-th on, I from 0.")]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Every core where it is not given; results do not depend on it.")
+]
 Split = Annotated[str | None, typer.Option("--split", help="time, leave-last or given.")]
 Fraction = Annotated[float | None, typer.Option("--test-fraction", help="Share of the latest events held out.")]
 Test = Annotated[Path | None, typer.Option("--test", help="File with the events to be predicted.", readable=False)]

@@ -138,7 +138,7 @@ def _factors(stored: StoredArrays, user_vectors: NDArray[np.float32], user_bias:
         _fold_in(arrays, config),
         _query(arrays, config.get("query"), user_bias),
     )
-    factors.check_finite()
+    factors.check_finite(stored.extremes)
     return factors
 
 

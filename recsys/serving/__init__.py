@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from recsys.serving.knowledge import SessionEvent
 from recsys.serving.loader import ModelLoader
-from recsys.serving.online import OnlineStore, UserState
+from recsys.serving.online import OnlineStore, StoredList, UserState
 from recsys.serving.online.sqlite import SQLiteOnlineStore
 from recsys.serving.service import RankedItem, RankedList, RecommendationService
 from recsys.serving.warm_up import WarmUp
@@ -28,6 +28,7 @@ __all__ = [
     "ScoredItem",
     "ScoredItems",
     "SessionEvent",
+    "StoredList",
     "UserState",
     "WarmUp",
 ]

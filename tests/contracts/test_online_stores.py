@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from recsys.errors import ArtifactError
 from recsys.events import InteractionEvent
-from recsys.serving import MemoryOnlineStore, SQLiteOnlineStore, UserState
+from recsys.serving import MemoryOnlineStore, SQLiteOnlineStore, StoredList, UserState
 
 STORES = {
     "memory": lambda folder: MemoryOnlineStore(),
@@ -37,6 +37,10 @@ def state(*numbers, items=(), weights=(), bias=0.0):
 def event(number, user="u", **changes):
     fields = {"event_id": f"e{number}", "user": user, "item": f"i{number}", "timestamp_s": 1e9 + number}
     return InteractionEvent(**{**fields, **changes})
+
+
+def ranked(*items, strategy="als"):
+    return StoredList(np.array(items, np.int32), -np.arange(len(items), dtype=np.float32), strategy)
 
 
 def same(left, right):
@@ -63,6 +67,57 @@ def test_writing_a_state_again_replaces_it_and_dropping_a_version_leaves_the_oth
     assert store.user_state("shop", "v1", "anna") is None
     assert same(store.user_state("shop", "v2", "anna"), state(3.0))
     assert same(store.user_state("other", "v1", "anna"), state(4.0))
+
+
+def test_a_list_belongs_to_one_namespace_one_version_one_user(store):
+    store.put_lists("shop", "v1", [("anna", ranked(3, 1, 2)), ("bo", ranked(strategy="popular"))])
+    store.put_lists("shop", "v2", [("anna", ranked(9))])
+    found = store.user_list("shop", "v1", "anna")
+    assert (found.items.tolist(), found.scores.tolist(), found.strategy) == ([3, 1, 2], [0.0, -1.0, -2.0], "als")
+    assert same(store.user_list("shop", "v1", "bo"), ranked(strategy="popular"))
+    assert same(store.user_list("shop", "v2", "anna"), ranked(9))
+    for where in (("shop", "v2", "bo"), ("other", "v1", "anna"), ("shop", "v1", "cleo")):
+        assert store.user_list(*where) is None
+    assert store.user_state("shop", "v1", "anna") is None
+
+
+def test_writing_a_list_again_replaces_it_and_dropping_a_version_takes_its_lists_along(store):
+    store.put_users("shop", "v1", [("anna", state(1.0))])
+    for item in (1, 2):
+        store.put_lists("shop", "v1", [("anna", ranked(item))])
+    store.put_lists("shop", "v2", [("anna", ranked(3))])
+    store.put_lists("other", "v1", [("anna", ranked(4))])
+    assert same(store.user_list("shop", "v1", "anna"), ranked(2))
+    assert same(store.user_state("shop", "v1", "anna"), state(1.0))
+    for _ in range(2):
+        store.drop_version("shop", "v1")
+    assert store.user_list("shop", "v1", "anna") is None
+    assert same(store.user_list("shop", "v2", "anna"), ranked(3))
+    assert same(store.user_list("other", "v1", "anna"), ranked(4))
+
+
+@pytest.mark.parametrize("count", [9_999, 10_000, 10_001, 25_000])
+def test_lists_are_taken_from_a_stream_longer_than_a_transaction(store, count):
+    store.put_lists("shop", "v1", ((f"u{n}", ranked(n, n + 1)) for n in range(count)))
+    for n in (0, 9_998, count - 1):
+        assert same(store.user_list("shop", "v1", f"u{n}"), ranked(n, n + 1))
+    assert store.user_list("shop", "v1", f"u{count}") is None
+
+
+def test_a_stream_that_breaks_leaves_whole_lists_and_can_be_written_again(store):
+    def lists(until):
+        for n in range(12_000):
+            if n == until:
+                raise OSError
+            yield f"u{n}", ranked(n)
+
+    store.put_lists("shop", "v1", [(f"u{n}", ranked(5, 5, 5)) for n in range(12_000)])
+    with pytest.raises(OSError, match=r"^$"):
+        store.put_lists("shop", "v1", lists(11_000))
+    found = [store.user_list("shop", "v1", f"u{n}").items.tolist() for n in range(12_000)]
+    assert all(one in ([n], [5, 5, 5]) for n, one in enumerate(found))
+    store.put_lists("shop", "v1", lists(None))
+    assert all(store.user_list("shop", "v1", f"u{n}").items.tolist() == [n] for n in range(0, 12_000, 97))
 
 
 def test_an_event_sent_twice_is_one_event(store):
@@ -210,6 +265,41 @@ def test_any_text_and_any_numbers_come_back_as_they_went(store, user, vector, it
     sent = InteractionEvent(f"{user}-{item}-{value}"[:250], user, item, timestamp_s, "view", value)
     if store.append_events("any", [sent]):
         assert store.recent_events("any", user, after=0, limit=1) == [sent]
+
+
+@given(
+    user=TEXT,
+    items=hnp.arrays(np.int32, st.integers(0, 500)),
+    strategy=st.text(st.characters(blacklist_categories=["Cs"]), max_size=20),
+    data=st.data(),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_list_comes_back_as_it_went(store, user, items, strategy, data):
+    scores = data.draw(hnp.arrays(np.float32, len(items), elements=st.floats(width=32)))
+    store.put_lists("any", "v", [(user, StoredList(items, scores, strategy))])
+    found = store.user_list("any", "v", user)
+    assert found.items.tobytes() == items.tobytes()
+    assert found.scores.tobytes() == scores.tobytes()
+    assert found.strategy == strategy
+
+
+@given(data=st.data(), kind=st.sampled_from([ranked(1, 2, 3), state(1.0, 2.0, items=[3], weights=[1])]))
+def test_bytes_that_were_changed_or_cut_are_refused(data, kind):
+    whole = bytearray(kind.to_bytes())
+    cut = data.draw(st.integers(0, len(whole) - 1))
+    with pytest.raises(ArtifactError, match=r"truncated|damaged"):
+        type(kind).from_bytes(bytes(whole[:cut]))
+    at, bit = data.draw(st.integers(0, len(whole) - 1)), data.draw(st.integers(0, 7))
+    whole[at] ^= 1 << bit
+    with pytest.raises(ArtifactError, match=r"damaged|another release"):
+        type(kind).from_bytes(bytes(whole))
+
+
+def test_a_list_is_no_state_and_a_state_no_list():
+    with pytest.raises(ArtifactError, match="a stored list is damaged"):
+        StoredList.from_bytes(state(1.0).to_bytes())
+    with pytest.raises(ArtifactError, match="a stored user state is damaged"):
+        UserState.from_bytes(ranked(1, 2).to_bytes())
 
 
 def test_readers_do_not_wait_for_a_writer_that_waits(tmp_path):

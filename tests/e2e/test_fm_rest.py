@@ -7,6 +7,7 @@ from collections import Counter
 from urllib.error import HTTPError
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from shop import Shop, pairs
 
@@ -242,6 +243,21 @@ def test_notebook_command_line_and_api_agree_to_the_bit(cinema, model):
     unknown = cinema.ask("/v1/default/users/nobody/recommendations", {"k": 10, "context": context})
     assert pairs(cinema.recsys("recommend", *words)) == pairs(unknown)
     assert pairs(cinema.recsys("recommend", "--user", "nobody", *words)) == pairs(unknown)
+
+
+def test_scoring_everybody_in_a_context_writes_the_lists_of_the_api(cinema, model, tmp_path):
+    users = model.dataset.users.ids()
+    for number, context in enumerate((TV, {"hour": 8}, {})):
+        words = [word for name, value in context.items() for word in ("--context", f"{name}={value}")]
+        told = cinema.recsys("score", "--k", "9", "--output", str(tmp_path / str(number)), *words)
+        written = {}
+        for row in pq.read_table(told["folder"]).to_pylist():
+            written.setdefault(row["user_id"], []).append((row["item_id"], row["score"]))
+        assert written == dict(zip(users, model.recommend(users, k=9, context=context).lists(), strict=True))
+        assert any(note.startswith("hour: not given") for note in told["notes"]) == ("hour" not in context)
+        for user in users[::7] if context else ():  # without an hour, the API takes that of the request
+            asked = {"k": 9, "context": context}
+            assert pairs(cinema.ask(f"/v1/default/users/{user}/recommendations", asked)) == written[user]
 
 
 def test_a_published_version_opened_again_is_the_model_to_the_bit(cinema, model):

@@ -1,13 +1,16 @@
 """From files to lists, through the real commands and the real server: the same lists everywhere."""
 
 import uuid
+from contextlib import closing
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from shop import Shop, pairs
 
 from recsys.data import Dataset, clean, read_interactions
 from recsys.models import ImplicitALS
+from recsys.serving import SQLiteOnlineStore
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "data" / "sample"
@@ -49,6 +52,26 @@ def test_python_the_command_line_and_the_api_give_the_same_lists(shop, model):
     similar = model.similar_items("i299", k=7).lists()[0]
     assert pairs(shop.ask("/v1/default/items/i299/similar?k=7")) == similar
     assert pairs(shop.recsys("recommend", "--similar-to", "i299", "-k", "7")) == similar
+
+
+@pytest.mark.parametrize("store", [[], ["--to-store"]])
+def test_scoring_everybody_writes_the_lists_of_the_api(shop, model, tmp_path, store):
+    users = model.dataset.users.ids()
+    told = shop.recsys("score", "--k", "12", "--output", str(tmp_path), *store)
+    assert (told["users"], told["rows"], told["complete"]) == (800, 9600, True)
+    assert told["version"] == shop.first["version"]
+    written = {}
+    for row in pq.read_table(told["folder"], columns=["user_id", "item_id", "score"]).to_pylist():
+        written.setdefault(row["user_id"], []).append((row["item_id"], row["score"]))
+    assert written == dict(zip(users, model.recommend(users, k=12).lists(), strict=True))
+    for user in users[::9]:
+        assert written[user] == pairs(shop.ask(f"/v1/default/users/{user}/recommendations?k=12"))
+    assert written["u100"] == pairs(shop.recsys("recommend", "--user", "u100", "-k", "12"))
+    with closing(SQLiteOnlineStore(shop.folder / "var/online.db")) as online:
+        for user in users:
+            found = online.user_list("default", told["version"], user)
+            listed = found and list(zip(model.dataset.items.ids(found.items), found.scores.tolist(), strict=True))
+            assert listed == (written[user] if store else None)
 
 
 def test_the_nightly_run_judged_published_and_says_so(shop):

@@ -16,7 +16,8 @@ from recsys.events import InteractionEvent
 
 _HEADER = struct.Struct("<4sI")
 _SIZES = struct.Struct("<IIf")
-_MAGIC = b"RUS3"
+_LENGTH = struct.Struct("<I")
+_STATE, _LIST = b"RUS3", b"RUL1"
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,28 +43,53 @@ class UserState:
     def to_bytes(self) -> bytes:
         """Packed little-endian form, with a CRC-32."""
         arrays = (self.vector.astype("<f4"), self.items.astype("<i4"), self.weights.astype("<f4"))
-        body = _SIZES.pack(len(self.vector), len(self.items), self.bias) + b"".join(one.tobytes() for one in arrays)
-        return _HEADER.pack(_MAGIC, zlib.crc32(body)) + body
+        return _packed(_STATE, _SIZES.pack(len(self.vector), len(self.items), self.bias), *arrays)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> UserState:
         """Unpack; `ArtifactError` if the bytes are not a user state."""
-        start = _HEADER.size + _SIZES.size
-        if len(data) < start:
-            raise ArtifactError("a stored user state is truncated")
-        magic, checksum = _HEADER.unpack_from(data)
-        if magic != _MAGIC and magic[:3] == _MAGIC[:3]:
-            raise ArtifactError("a stored user state is in the form of another release. Run: recsys publish")
-        width, n_items, bias = _SIZES.unpack_from(data, _HEADER.size)
-        if (
-            magic != _MAGIC
-            or len(data) != start + 4 * (width + 2 * n_items)
-            or checksum != zlib.crc32(memoryview(data)[_HEADER.size :])
-        ):
+        body = _unpacked(_STATE, _SIZES, data, "user state", "publish")
+        width, n_items, bias = _SIZES.unpack_from(body)
+        start = _SIZES.size
+        if len(body) != start + 4 * (width + 2 * n_items):
             raise ArtifactError("a stored user state is damaged")
-        vector = np.frombuffer(data, "<f4", width, start)
-        items = np.frombuffer(data, "<i4", n_items, start + 4 * width)
-        return cls(vector, items, np.frombuffer(data, "<f4", n_items, start + 4 * (width + n_items)), bias)
+        vector = np.frombuffer(body, "<f4", width, start)
+        items = np.frombuffer(body, "<i4", n_items, start + 4 * width)
+        return cls(vector, items, np.frombuffer(body, "<f4", n_items, start + 4 * (width + n_items)), bias)
+
+
+@dataclass(frozen=True, eq=False)
+class StoredList:
+    """A user's list, made by a batch job from one version and what that knew of the user.
+
+    Parameters
+    ----------
+    items : ndarray of shape (n,), int32
+        Item rows of the version, best first.
+    scores : ndarray of shape (n,), float32
+    strategy : str
+        Where the scores come from, as of `RankedList`.
+    """
+
+    items: NDArray[np.int32]
+    scores: NDArray[np.float32]
+    strategy: str
+
+    def to_bytes(self) -> bytes:
+        """Packed little-endian form, with a CRC-32."""
+        arrays = (self.items.astype("<i4"), self.scores.astype("<f4"), np.frombuffer(self.strategy.encode(), np.uint8))
+        return _packed(_LIST, _LENGTH.pack(len(self.items)), *arrays)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> StoredList:
+        """Unpack; `ArtifactError` if the bytes are not a list."""
+        body = _unpacked(_LIST, _LENGTH, data, "list", "score --to-store")
+        (n,) = _LENGTH.unpack_from(body)
+        start = _LENGTH.size
+        if len(body) < start + 8 * n:
+            raise ArtifactError("a stored list is damaged")
+        items, scores = np.frombuffer(body, "<i4", n, start), np.frombuffer(body, "<f4", n, start + 4 * n)
+        return cls(items, scores, bytes(body[start + 8 * n :]).decode())
 
 
 @dataclass(frozen=True)
@@ -75,7 +101,7 @@ class StoredEvent:
 
 
 class OnlineStore(Protocol):
-    """User states by (namespace, version, user), events by arrival, item metadata. Raises `StorageError`."""
+    """User states and lists by (namespace, version, user), events by arrival, item metadata. Raises `StorageError`."""
 
     def put_users(self, namespace: str, version: str, states: Iterable[tuple[str, UserState]]) -> None:
         """Store or overwrite the states of a version."""
@@ -83,8 +109,14 @@ class OnlineStore(Protocol):
     def user_state(self, namespace: str, version: str, user: str) -> UserState | None:
         """Return a user's state in a version, None if the version does not know the user."""
 
+    def put_lists(self, namespace: str, version: str, lists: Iterable[tuple[str, StoredList]]) -> None:
+        """Store or overwrite the lists a version gives its users."""
+
+    def user_list(self, namespace: str, version: str, user: str) -> StoredList | None:
+        """Return a user's list of a version, None if no job stored one."""
+
     def drop_version(self, namespace: str, version: str) -> None:
-        """Remove the user states of a version; nothing happens if there are none."""
+        """Remove the user states and lists of a version; nothing happens if there are none."""
 
     def append_events(self, namespace: str, events: Sequence[InteractionEvent]) -> int:
         """Store events durably, all or none; return how many were new. A known `event_id` changes nothing."""
@@ -121,3 +153,21 @@ class OnlineStore(Protocol):
 
     def close(self) -> None:
         """Give connections back; the next call opens them again."""
+
+
+def _packed(magic: bytes, sizes: bytes, *arrays: NDArray[Any]) -> bytes:
+    body = sizes + b"".join(one.tobytes() for one in arrays)
+    return _HEADER.pack(magic, zlib.crc32(body)) + body
+
+
+def _unpacked(magic: bytes, sizes: struct.Struct, data: bytes, what: str, remedy: str) -> memoryview:
+    """Return the body of what `_packed` made, long enough for its sizes; `ArtifactError` if it is anything else."""
+    if len(data) < _HEADER.size + sizes.size:
+        raise ArtifactError(f"a stored {what} is truncated")
+    found, checksum = _HEADER.unpack_from(data)
+    if found != magic and found[:3] == magic[:3]:
+        raise ArtifactError(f"a stored {what} is in the form of another release. Run: recsys {remedy}")
+    body = memoryview(data)[_HEADER.size :]
+    if found != magic or checksum != zlib.crc32(body):
+        raise ArtifactError(f"a stored {what} is damaged")
+    return body

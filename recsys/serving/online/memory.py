@@ -7,7 +7,7 @@ from threading import Lock
 from typing import Any
 
 from recsys.events import InteractionEvent
-from recsys.serving.online import StoredEvent, UserState
+from recsys.serving.online import StoredEvent, StoredList, UserState
 
 
 class MemoryOnlineStore:
@@ -15,6 +15,7 @@ class MemoryOnlineStore:
 
     def __init__(self) -> None:
         self._users: dict[tuple[str, str], dict[str, bytes]] = {}
+        self._lists: dict[tuple[str, str], dict[str, bytes]] = {}
         self._events: dict[str, list[InteractionEvent]] = {}
         self._event_ids: dict[str, set[str]] = {}
         self._items: dict[str, dict[str, dict[str, Any]]] = {}
@@ -32,10 +33,22 @@ class MemoryOnlineStore:
         packed = self._users.get((namespace, version), {}).get(user)
         return None if packed is None else UserState.from_bytes(packed)
 
+    def put_lists(self, namespace: str, version: str, lists: Iterable[tuple[str, StoredList]]) -> None:
+        """See `OnlineStore.put_lists`."""
+        packed = {user: one.to_bytes() for user, one in lists}
+        with self._lock:
+            self._lists.setdefault((namespace, version), {}).update(packed)
+
+    def user_list(self, namespace: str, version: str, user: str) -> StoredList | None:
+        """See `OnlineStore.user_list`."""
+        packed = self._lists.get((namespace, version), {}).get(user)
+        return None if packed is None else StoredList.from_bytes(packed)
+
     def drop_version(self, namespace: str, version: str) -> None:
         """See `OnlineStore.drop_version`."""
         with self._lock:
             self._users.pop((namespace, version), None)
+            self._lists.pop((namespace, version), None)
 
     def append_events(self, namespace: str, events: Sequence[InteractionEvent]) -> int:
         """See `OnlineStore.append_events`."""

@@ -15,11 +15,14 @@ from typing import Any
 
 from recsys.errors import ArtifactError, DataError, StorageError, storing
 from recsys.events import InteractionEvent, context_text
-from recsys.serving.online import StoredEvent, UserState
+from recsys.serving.online import StoredEvent, StoredList, UserState
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS users (
     namespace TEXT, version TEXT, user TEXT, state BLOB NOT NULL,
+    PRIMARY KEY (namespace, version, user)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS lists (
+    namespace TEXT, version TEXT, user TEXT, list BLOB NOT NULL,
     PRIMARY KEY (namespace, version, user)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS events (
     position INTEGER PRIMARY KEY AUTOINCREMENT, namespace TEXT NOT NULL, event_id TEXT NOT NULL,
@@ -54,23 +57,27 @@ class SQLiteOnlineStore:
 
     def put_users(self, namespace: str, version: str, states: Iterable[tuple[str, UserState]]) -> None:
         """See `OnlineStore.put_users`."""
-        rows = ((namespace, version, user, state.to_bytes()) for user, state in states)
-        while some := list(islice(rows, _ROWS_A_TRANSACTION)):
-            with self._transaction("storing user states") as db:
-                db.executemany("INSERT OR REPLACE INTO users VALUES (?, ?, ?, ?)", some)
+        self._put_packed("users", namespace, version, states)
 
     def user_state(self, namespace: str, version: str, user: str) -> UserState | None:
         """See `OnlineStore.user_state`."""
-        with self._reads.held("reading a user state") as db:
-            row = db.execute(
-                "SELECT state FROM users WHERE namespace = ? AND version = ? AND user = ?", (namespace, version, user)
-            ).fetchone()
-        return None if row is None else UserState.from_bytes(row[0])
+        packed = self._packed("state FROM users", namespace, version, user)
+        return None if packed is None else UserState.from_bytes(packed)
+
+    def put_lists(self, namespace: str, version: str, lists: Iterable[tuple[str, StoredList]]) -> None:
+        """See `OnlineStore.put_lists`."""
+        self._put_packed("lists", namespace, version, lists)
+
+    def user_list(self, namespace: str, version: str, user: str) -> StoredList | None:
+        """See `OnlineStore.user_list`."""
+        packed = self._packed("list FROM lists", namespace, version, user)
+        return None if packed is None else StoredList.from_bytes(packed)
 
     def drop_version(self, namespace: str, version: str) -> None:
         """See `OnlineStore.drop_version`."""
         with self._transaction("dropping a version") as db:
-            db.execute("DELETE FROM users WHERE namespace = ? AND version = ?", (namespace, version))
+            for table in ("users", "lists"):
+                db.execute(f"DELETE FROM {table} WHERE namespace = ? AND version = ?", (namespace, version))
 
     def append_events(self, namespace: str, events: Sequence[InteractionEvent]) -> int:
         """See `OnlineStore.append_events`."""
@@ -151,6 +158,21 @@ class SQLiteOnlineStore:
         """See `OnlineStore.close`."""
         self._reads.close()
         self._writes.close()
+
+    def _put_packed(
+        self, table: str, namespace: str, version: str, records: Iterable[tuple[str, UserState | StoredList]]
+    ) -> None:
+        rows = ((namespace, version, user, one.to_bytes()) for user, one in records)
+        while some := list(islice(rows, _ROWS_A_TRANSACTION)):
+            with self._transaction(f"storing {table}") as db:
+                db.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?, ?)", some)
+
+    def _packed(self, selected: str, namespace: str, version: str, user: str) -> bytes | None:
+        with self._reads.held("reading the online store") as db:
+            row = db.execute(
+                f"SELECT {selected} WHERE namespace = ? AND version = ? AND user = ?", (namespace, version, user)
+            ).fetchone()
+        return None if row is None else row[0]
 
     def _put(self, table: str, namespace: str, records: Mapping[str, Mapping[str, Any]]) -> None:
         rows = [(namespace, key, json.dumps(dict(one), allow_nan=False)) for key, one in records.items()]

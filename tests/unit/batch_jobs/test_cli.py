@@ -139,6 +139,11 @@ def test_a_list_in_a_context(described, recsys):
     assert "--context has no say" in recsys(*asked, status=2)["error"]
 
 
+def test_lists_in_a_context_do_not_go_into_the_store(described, recsys):
+    asked = ("score", "--to-store", "--context", "device=tv", "--json")
+    assert "lists without a context" in recsys(*asked, status=2)["error"]
+
+
 def test_names_and_categories_are_shown_and_empty_columns_are_not(place, recsys):
     write(place, "user,item")
     recsys("nightly", "e.csv", "--model", "popularity")
