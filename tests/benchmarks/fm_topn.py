@@ -25,7 +25,7 @@ from recsys.models import FactorizationMachine
 from recsys.models.queries import Queries
 from tests.benchmarks.fm_data import MOVIELENS, movielens
 
-FACTORS, EPOCHS, JUDGED_EVERY, HOURS = 32, 24, 4, 24
+FACTORS, EPOCHS, JUDGED_EVERY, HOURS = 32, 16, 4, 24
 TRIALS, SEED, FINALISTS, SEEDS = 30, 20261122, 3, 5
 TEST, VALIDATION = (0,), (1, 2)  # ratings after the one held out
 Settings = dict[str, Any]
