@@ -26,7 +26,7 @@ from recsys.models.queries import Queries
 from tests.benchmarks.fm_data import MOVIELENS, movielens
 
 FACTORS, EPOCHS, JUDGED_EVERY, HOURS = 32, 16, 4, 24
-TRIALS, SEED, FINALISTS, SEEDS = 30, 20261122, 3, 5
+TRIALS, SEED, FINALISTS, SEEDS = 20, 20261122, 3, 5
 TEST, VALIDATION = (0,), (1, 2)  # ratings after the one held out
 Settings = dict[str, Any]
 
