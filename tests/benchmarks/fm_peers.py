@@ -121,10 +121,7 @@ def xlearn(folder: Path, settings: Settings) -> Outcome:
 
 
 def libfm(folder: Path, settings: Settings) -> Outcome:
-    """Steps take the rows in their order, so they get shuffled ones. Training loss only where it is squared.
-
-    That of MCMC is of the mean of draws.
-    """
+    """Takes the rows in their order. Training loss only where it is squared; that of MCMC is of the mean of draws."""
     rows, log, out = Rows.load(folder), folder / "libfm.log", folder / "libfm.out"
     method = {"sgd": "sgd", "als": "als", "gibbs": "mcmc"}[settings.algorithm]
     words: dict[str, object] = {
@@ -136,20 +133,13 @@ def libfm(folder: Path, settings: Settings) -> Outcome:
         words["regular"] = "0,{},{}".format(*settings.penalties)
     if method == "sgd":
         del words["meta"]  # it has one penalty for all
-        words |= {"learn_rate": settings.learning_rate, "train": _shuffled(folder / "train.txt")}
+        words["learn_rate"] = settings.learning_rate
     command = [LIBFM, *(str(word) for name, value in words.items() for word in (f"-{name}", value))]
     text, memory = of_program(command)
     header, *lines = (line.split("\t") for line in log.read_text().splitlines())
     seconds = [float(line[header.index("time_learn")]) for line in lines]
     losses = tuple(map(float, re.findall(r"Iter.*Train=(\S+)", text))) if rows.loss == "squared" else ()
     return Outcome(float(np.median(seconds)), np.loadtxt(out), losses, memory)
-
-
-def _shuffled(path: Path) -> Path:
-    lines = path.read_text().splitlines(keepends=True)
-    shuffled = path.with_stem(path.stem + "-shuffled")
-    shuffled.write_text("".join(lines[i] for i in np.random.default_rng(0).permutation(len(lines))))
-    return shuffled
 
 
 def vw(folder: Path, settings: Settings) -> Outcome:
