@@ -181,7 +181,30 @@ class Contestant:
 
 
 CONTESTANTS = {"ours": Contestant(ours, _our_settings), "lightfm": Contestant(lightfm, _lightfm_settings)}
-BEST: dict[str, Trial] = {}
+BEST = {
+    "ours": Trial(
+        hours=False,
+        settings={
+            "loss": "warp",
+            "learning_rate": 0.21048944499219494,
+            "regularization": 0.09807547172154348,
+            "negatives": 30,
+            "sampling": "popularity",
+        },
+        epochs=20,
+    ),
+    "lightfm": Trial(
+        hours=False,
+        settings={
+            "learning_rate": 0.0035239044613582815,
+            "item_alpha": 2.980095001686061e-07,
+            "user_alpha": 0.0006940896261221637,
+            "max_sampled": 100,
+            "learning_schedule": "adadelta",
+        },
+        epochs=40,
+    ),
+}
 """By contestant, what won on the validation parts."""
 
 
