@@ -47,7 +47,7 @@ def _epochs(
     if settings.algorithm == "gibbs":
         rng = np.random.default_rng(2)
         return gibbs_epochs(rows.train, targets, None, parameters, **sampled, posterior=posterior, rng=rng)
-    penalties = {"regularization": settings.regularization, "weight_regularization": settings.regularization}
+    penalties = dict(zip(("weight_regularization", "regularization"), settings.penalties, strict=True))
     if settings.algorithm == "als":
         return als_epochs(rows.train, targets, None, parameters, **sampled, **penalties)
     # One sum of squares for a vector: its steps are as long as with a sum for each number at this rate.

@@ -42,6 +42,13 @@ class Settings:
     regularization: float = 1e-4  # of a step's vectors (sgd, adagrad); of all vectors (als)
     start: float = 0.1  # deviation of the numbers of the first vectors
     burn_in: int = 5  # draws left out of the mean (gibbs), as myfm's default has it; libFM and fastFM keep all
+    weight_regularization: float | None = None  # as the vectors' if None; xlearn and VW have only one
+
+    @property
+    def penalties(self) -> tuple[float, float]:
+        """Of weights and of vectors."""
+        own = self.weight_regularization
+        return self.regularization if own is None else own, self.regularization
 
 
 @dataclass(frozen=True)
@@ -123,7 +130,7 @@ def libfm(folder: Path, settings: Settings) -> Outcome:
         "init_stdev": settings.start, "seed": 1, "rlog": log, "out": out,
     }  # fmt: skip
     if method != "mcmc":
-        words["regular"] = f"0,{settings.regularization},{settings.regularization}"
+        words["regular"] = "0,{},{}".format(*settings.penalties)
     if method == "sgd":
         del words["meta"]  # it has one penalty for all
         words["learn_rate"] = settings.learning_rate
@@ -189,7 +196,8 @@ def fastfm(folder: Path, settings: Settings) -> Outcome:
     def run(epochs: int) -> np.ndarray:
         common = {"n_iter": epochs, "rank": settings.factors, "init_stdev": settings.start, "random_state": 1}
         if settings.algorithm == "als":
-            model = als.FMRegression(l2_reg_w=settings.regularization, l2_reg_V=settings.regularization, **common)
+            of_weights, of_vectors = settings.penalties
+            model = als.FMRegression(l2_reg_w=of_weights, l2_reg_V=of_vectors, **common)
             return model.fit(train, y).predict(test)
         if rows.loss == "squared":
             return mcmc.FMRegression(**common).fit_predict(train, y, test)

@@ -1,15 +1,16 @@
-"""Lists for a user at an hour, ml-latest-small: our ranking losses with genres and hours against lightfm's WARP.
+"""Lists for a user at an hour, ml-latest-small: our losses with genres and hours against lightfm's WARP.
 
-The last rating of each user is the test part, the one before it the validation part; every item the user has not rated
-before is ranked, by HR@10 and NDCG@10. All have 32 factors and train for up to 60 epochs, the best number of which
-belongs to a trial. `--search` draws the same number of settings at random for each and judges them on the validation
-part; our loss and what negatives are drawn from are among them. lightfm takes the hour by a row for every user at every
-hour, with the features of both. Without hours it is always the same one.
+The last rating of each user is the test part; the second-last and the third-last, each with what is before it to learn
+from, are two validation parts. Every item the user has not rated before is ranked, by HR@10 and NDCG@10. All have 32
+factors. `--search` draws the same number of trials for each, from ranges written down before any was run; whether the
+hour is known, our loss and the number of epochs belong to a trial. It judges them by their mean NDCG@10 on both
+validation parts, and the best three once more, for longer and with another seed, by which it chooses. lightfm takes the
+hour by a row for every user at every hour, with the features of both.
 """
 
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -18,14 +19,16 @@ import scipy.sparse as sp
 
 from recsys.data import Dataset, FeatureMatrix
 from recsys.data.sources import Rejected, read_table
+from recsys.errors import TrainingDivergedError
 from recsys.factors import Factors
 from recsys.models import FactorizationMachine
 from recsys.models.queries import Queries
 from tests.benchmarks.fm_data import MOVIELENS, movielens
 
-FACTORS, EPOCHS, JUDGED_EVERY, TRIALS, HOURS = 32, 60, 4, 12, 24
+FACTORS, EPOCHS, LONGER, JUDGED_EVERY, HOURS = 32, 16, 48, 4, 24
+TRIALS, SEED, FINALISTS, SEEDS = 20, 20261122, 3, 5
+TEST, VALIDATION = (0,), (1, 2)  # ratings after the one held out
 Settings = dict[str, Any]
-Scores = Callable[[], np.ndarray]  # users x items
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,17 +44,16 @@ class Task:
     dataset: Dataset
 
     @classmethod
-    def of(cls, final: bool, hours: bool) -> "Task":
-        """The test part of everything before, or the validation part of what is before that."""
+    @functools.cache
+    def of(cls, later: int, hours: bool) -> "Task":
+        """Hold out the rating with so many later ones of its user, and learn from the earlier ones."""
         design, ratings = movielens()
         assert ratings.timestamp is not None
         order = np.lexsort((ratings.item, ratings.timestamp, ratings.user))
         user, item = ratings.user[order], ratings.item[order]
         hour = (ratings.timestamp[order] // 3600 % HOURS * hours).astype(np.int32)
-        last = np.flatnonzero(np.append(user[1:] != user[:-1], True))
-        held = last if final else last - 1
-        train = np.ones(len(user), bool)
-        train[last] = train[held] = False
+        held = np.flatnonzero(np.append(user[1:] != user[:-1], True)) - later
+        train = np.arange(len(user)) < held[user]
         seen = ratings.select(order[train])
         dataset = Dataset.from_interactions(replace(seen, weight=np.ones(len(seen), np.float32)))
         dataset = dataset.with_features(
@@ -61,62 +63,51 @@ class Task:
         )
         return cls(user[train], item[train], hour[train], design.blocks[1], item[held], hour[held], dataset)
 
-    @property
-    def matrix(self) -> sp.csr_matrix:
-        """Users x items."""
-        shape = len(self.target), len(self.items)
-        matrix = sp.csr_matrix((np.ones(len(self.user), np.float32), (self.user, self.item)), shape)
-        matrix.sort_indices()
-        return matrix
-
-    def judged(self, scores: np.ndarray) -> tuple[float, float]:
-        """NDCG@10 and HR@10 of scores, users x items."""
+    def judged(self, scores: np.ndarray) -> np.ndarray:
+        """NDCG@10 and HR@10 of every user, from scores of users x items."""
         every = np.arange(len(self.target))
         wanted = scores[every, self.target].copy()
         scores[self.user, self.item] = -np.inf
         rank = (scores >= wanted[:, None]).sum(axis=1) - 1
-        return float(np.where(rank < 10, 1 / np.log2(rank + 2.0), 0).mean()), float((rank < 10).mean())
+        return np.stack([np.where(rank < 10, 1 / np.log2(rank + 2.0), 0), rank < 10])
 
 
-def ours(task: Task, settings: Settings, seed: int, epochs: int) -> Iterator[Scores]:
-    """Scores after each epoch, when asked for."""
+def ours(task: Task, settings: Settings, seed: int, epochs: int) -> Iterator[np.ndarray]:
+    """Scores of users x items after every few epochs."""
     kept: list[Factors] = []
-    machine = FactorizationMachine(factors=FACTORS, iterations=epochs, seed=seed, **settings)
-    machine.fit(task.dataset, on_epoch=lambda model: kept.append(model._factors))
+
+    def hear(model: FactorizationMachine) -> None:
+        if len(model.loss) % JUDGED_EVERY == 0:
+            kept.append(model._factors)
+
+    FactorizationMachine(factors=FACTORS, iterations=epochs, seed=seed, **settings).fit(task.dataset, on_epoch=hear)
     at_hours = [{"hour": str(hour)} for hour in task.when] if task.dataset.context else None
-    users = np.arange(len(task.target), dtype=np.int32)
-
-    def scores(factors: Factors) -> np.ndarray:
+    users, n = np.arange(len(task.target), dtype=np.int32), len(task.items)
+    for factors in kept:  # items that follow are known by their genres alone; the others' data have none of them
         queries = Queries.of(factors, users, at_hours).vectors
-        n = len(task.items)  # those that follow are known by their genres alone; the others' data have none of them
-        return queries @ factors.item_vectors[:n].T + factors.item_bias[:n]
-
-    return (partial(scores, factors) for factors in kept)
+        yield queries @ factors.item_vectors[:n].T + factors.item_bias[:n]
 
 
-def lightfm(task: Task, settings: Settings, seed: int, epochs: int) -> Iterator[Scores]:
-    """Scores after each epoch, when asked for."""
+def lightfm(task: Task, settings: Settings, seed: int, epochs: int) -> Iterator[np.ndarray]:
+    """Scores of users x items after every few epochs."""
     from lightfm import LightFM
 
     n_users = len(task.target)
 
     def rows(user: np.ndarray, hour: np.ndarray) -> sp.csr_matrix:
         columns = np.stack([user, n_users + hour], axis=1).ravel()
-        return sp.csr_matrix((np.ones(len(columns), np.float32), columns, np.arange(0, len(columns) + 1, 2)))
+        ends = np.arange(0, len(columns) + 1, 2)
+        return sp.csr_matrix((np.ones(len(columns), np.float32), columns, ends), (len(user), n_users + HOURS))
 
     pairs, row = np.unique(task.user.astype(np.int64) * HOURS + task.hour, return_inverse=True)
     queries, items = rows(pairs // HOURS, pairs % HOURS), task.items.to_csr()
     positives = sp.coo_matrix((np.ones(len(row), np.float32), (row, task.item)), (len(pairs), len(task.items)))
     model = LightFM(no_components=FACTORS, loss="warp", random_state=seed, **settings)
-
-    def scores() -> np.ndarray:
+    for _ in range(0, epochs, JUDGED_EVERY):
+        model.fit_partial(positives, user_features=queries, item_features=items, epochs=JUDGED_EVERY, num_threads=1)
         _, x = model.get_user_representations(rows(np.arange(n_users), task.when))
         biases, y = model.get_item_representations(items)
-        return x @ y.T + biases
-
-    for _ in range(epochs):
-        model.fit_partial(positives, user_features=queries, item_features=items, epochs=1, num_threads=1)
-        yield scores
+        yield x @ y.T + biases
 
 
 def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
@@ -126,12 +117,12 @@ def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
 def _our_settings(rng: np.random.Generator) -> Settings:
     loss = str(rng.choice(["warp", "softmax", "implicit"]))
     if loss == "implicit":
-        settings = {"unobserved_weight": _log_uniform(rng, 0.01, 1.0), "regularization": _log_uniform(rng, 1.0, 100.0)}
+        settings = {"unobserved_weight": _log_uniform(rng, 3e-3, 3.0), "regularization": _log_uniform(rng, 0.3, 300.0)}
     else:
         settings = {
-            "learning_rate": _log_uniform(rng, 0.05, 1.0),
-            "regularization": _log_uniform(rng, 3e-3, 0.3),
-            "negatives": int(rng.choice([10, 30])),
+            "learning_rate": _log_uniform(rng, 0.02, 1.0),
+            "regularization": _log_uniform(rng, 1e-3, 0.5),
+            "negatives": int(rng.choice([10, 30, 100])),
             "sampling": str(rng.choice(["uniform", "popularity", "in_batch"])),
         }
     return {"loss": loss, **settings}
@@ -139,73 +130,128 @@ def _our_settings(rng: np.random.Generator) -> Settings:
 
 def _lightfm_settings(rng: np.random.Generator) -> Settings:
     return {
-        "learning_rate": _log_uniform(rng, 0.005, 0.2),
-        "item_alpha": _log_uniform(rng, 1e-7, 1e-3),
-        "user_alpha": _log_uniform(rng, 1e-7, 1e-3),
+        "learning_rate": _log_uniform(rng, 3e-3, 0.3),
+        "item_alpha": _log_uniform(rng, 1e-7, 1e-2),
+        "user_alpha": _log_uniform(rng, 1e-7, 1e-2),
         "max_sampled": int(rng.choice([10, 30, 100])),
+        "learning_schedule": str(rng.choice(["adagrad", "adadelta"])),
     }
 
 
 @dataclass(frozen=True)
-class Contestant:
-    """A model, with hours or without, and the best settings and epochs on the validation part."""
+class Trial:
+    """Whether the hour is known, settings of the model, and the number of epochs."""
 
-    model: str
     hours: bool
-    best: Settings
-    epochs: int
-
-    def train(self, task: Task, settings: Settings, seed: int, epochs: int) -> Iterator[Scores]:
-        return (ours if self.model == "ours" else lightfm)(task, settings, seed, epochs)
-
-    def draw(self, rng: np.random.Generator) -> Settings:
-        return (_our_settings if self.model == "ours" else _lightfm_settings)(rng)
+    settings: Settings
+    epochs: int = EPOCHS
 
 
-_LIGHTFM = {"learning_rate": 0.0502, "item_alpha": 3.88e-4, "user_alpha": 1.267e-4, "max_sampled": 100}
-_SOFTMAX = {
-    "loss": "softmax", "learning_rate": 0.234, "regularization": 0.0257, "negatives": 10, "sampling": "in_batch",
-}  # fmt: skip
-CONTESTANTS = [
-    Contestant("ours", True, {"loss": "implicit", "unobserved_weight": 0.95, "regularization": 2.695}, 8),
-    Contestant("lightfm", True, _LIGHTFM, 48),
-    Contestant("ours", False, _SOFTMAX, 44),
-    Contestant("lightfm", False, _LIGHTFM, 52),
-]
+@dataclass(frozen=True)
+class Contestant:
+    """How a model is trained, and how its settings are drawn."""
+
+    train: Callable[[Task, Settings, int, int], Iterator[np.ndarray]]
+    draw: Callable[[np.random.Generator], Settings]
+
+    def trials(self) -> list[Trial]:
+        """Draw what is tried."""
+        rng = np.random.default_rng(SEED)
+        return [Trial(bool(rng.integers(2)), self.draw(rng)) for _ in range(TRIALS)]
+
+    def judged(self, trial: Trial, parts: Sequence[int], seeds: Sequence[int]) -> np.ndarray:
+        """Means over parts and seeds, of shape (judgements, 2, n_users): NDCG@10 and HR@10 after every few epochs."""
+        tasks = [Task.of(part, trial.hours) for part in parts]
+        runs = [
+            [task.judged(scores) for scores in self.train(task, trial.settings, seed, trial.epochs)]
+            for task in tasks
+            for seed in seeds
+        ]
+        return np.mean(runs, axis=0)
+
+    def validated(self, trial: Trial, seeds: Sequence[int]) -> tuple[float, float, Trial]:
+        """NDCG@10 and HR@10 after the best number of epochs; 0 for one that diverges."""
+        try:
+            curve = self.judged(trial, VALIDATION, seeds).mean(axis=2)
+        except (TrainingDivergedError, ValueError) as error:  # lightfm has the second
+            print(error)
+            return 0.0, 0.0, trial
+        at = int(curve[:, 0].argmax())
+        return *map(float, curve[at]), replace(trial, epochs=JUDGED_EVERY * (at + 1))
 
 
-def _installed() -> list[Contestant]:
+CONTESTANTS = {"ours": Contestant(ours, _our_settings), "lightfm": Contestant(lightfm, _lightfm_settings)}
+BEST = {
+    "ours": Trial(
+        hours=False,
+        settings={
+            "loss": "warp",
+            "learning_rate": 0.21048944499219494,
+            "regularization": 0.09807547172154348,
+            "negatives": 30,
+            "sampling": "popularity",
+        },
+        epochs=20,
+    ),
+    "lightfm": Trial(
+        hours=False,
+        settings={
+            "learning_rate": 0.0035239044613582815,
+            "item_alpha": 2.980095001686061e-07,
+            "user_alpha": 0.0006940896261221637,
+            "max_sampled": 100,
+            "learning_schedule": "adadelta",
+        },
+        epochs=40,
+    ),
+}
+"""By contestant, what won on the validation parts."""
+
+
+def _installed() -> dict[str, Contestant]:
     if not MOVIELENS.is_dir():
         print("ml-latest-small is not in ../shared/datasets: no lists")
-        return []
+        return {}
     if not find_spec("lightfm"):
         print("lightfm left out of the lists: not installed, see make bench")
-    return [one for one in CONTESTANTS if one.model == "ours" or find_spec("lightfm")]
+    return {name: one for name, one in CONTESTANTS.items() if name == "ours" or find_spec("lightfm")}
 
 
 def search() -> None:
-    """Draw settings for each and print the best by NDCG@10."""
-    for one in _installed():
-        task = Task.of(final=False, hours=one.hours)
-        rng, judged = np.random.default_rng(7), []
-        for _ in range(TRIALS):
-            settings = one.draw(rng)
-            for epoch, scores in enumerate(one.train(task, settings, 0, EPOCHS), start=1):
-                if epoch % JUDGED_EVERY == 0:
-                    judged.append((*task.judged(scores()), epoch, settings))
-        print(one.model, one.hours, *max(judged, key=lambda row: row[0]), flush=True)
+    """Judge every trial, and the best again; print each, and what wins last."""
+    for name, one in _installed().items():
+        first = []
+        for trial in one.trials():
+            first.append(one.validated(trial, seeds=(0,)))
+            print(name, *first[-1], flush=True)
+        best = sorted(first, key=lambda found: -found[0])[:FINALISTS]
+        again = [one.validated(replace(trial, epochs=LONGER), seeds=(1,)) for *_, trial in best]
+        for found in sorted(again, key=lambda found: found[0]):
+            print(name, "again", *found, flush=True)
 
 
 def rows(quick: bool) -> list[dict[str, object]]:
-    """One row per contestant: means over seeds on the test part."""
-    made: list[dict[str, object]] = []
-    for one in _installed():
-        task, judged = Task.of(final=True, hours=one.hours), []
-        for seed in range(1 if quick else 5):
-            *_, last = one.train(task, one.best, seed, one.epochs)
-            judged.append(task.judged(last()))
-        ndcg, hits = (float(mean) for mean in np.mean(judged, axis=0))
-        facts = {"model": one.model, "hours": one.hours, "d": FACTORS, "epochs": one.epochs, "settings": str(one.best)}
-        spread = float(np.std([value for value, _ in judged]))
-        made.append({**facts, "seeds": len(judged), "ndcg@10": ndcg, "hr@10": hits, "deviation of ndcg": spread})
-    return made
+    """One row per contestant: means over seeds on the test part; the difference to ours is paired by user."""
+    seeds = range(1 if quick else SEEDS)
+    found = {name: one.judged(BEST[name], TEST, seeds)[-1] for name, one in _installed().items()}
+    return [
+        {
+            "model": name,
+            "hours": BEST[name].hours,
+            "d": FACTORS,
+            "epochs": BEST[name].epochs,
+            "settings": str(BEST[name].settings),
+            "seeds": len(seeds),
+            **{f"{metric}@10": float(values.mean()) for metric, values in zip(("ndcg", "hr"), judged, strict=True)},
+            **_compared(found["ours"] - judged),
+        }
+        for name, judged in found.items()
+    ]
+
+
+def _compared(difference: np.ndarray) -> dict[str, float]:
+    facts = {}
+    for metric, values in zip(("ndcg", "hr"), difference, strict=True):
+        facts[f"ours - it, {metric}"] = float(values.mean())
+        facts[f"its standard error, {metric}"] = float(values.std(ddof=1) / len(values) ** 0.5)
+    return facts

@@ -117,14 +117,18 @@ def gibbs_epochs(
 def drawn(
     parameters: Parameters, noise_precision: float, hyper: HyperPrior, rng: np.random.Generator
 ) -> Hyperparameters:
-    """Draw the priors of all fields given weights and vectors."""
+    """Draw the priors of all fields given weights and vectors; weights that are all 0, so never drawn, get N(0, 1).
+
+    The precision of numbers that are 0 would be so high that it held the weights there for many sweeps.
+    """
     d, (_, width) = parameters.factors, parameters.vectors.shape
     n_fields = int(parameters.field_of.max(initial=-1)) + 1
     cuts = np.searchsorted(parameters.field_of, np.arange(n_fields + 1))
-    weight = np.empty((2, n_fields, 1), np.float32)
+    weight = np.zeros((2, n_fields, 1), np.float32)
     vector = np.zeros((2, n_fields, width), np.float32)
-    vector[0] = 1
+    weight[0] = vector[0] = 1
     for f, (first, end) in enumerate(pairwise(cuts)):
-        weight[:, f] = hyper.normal(parameters.weights[first:end, None], rng)
+        if parameters.weights[first:end].any():
+            weight[:, f] = hyper.normal(parameters.weights[first:end, None], rng)
         vector[:, f, :d] = hyper.normal(parameters.vectors[first:end, :d], rng)
     return Hyperparameters(noise_precision, 1.0, *weight, *vector)

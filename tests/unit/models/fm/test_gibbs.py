@@ -84,6 +84,17 @@ def test_planted_ratings_are_recovered_without_tuning():
     assert losses[-1] == pytest.approx(1, abs=0.15)
 
 
+def test_weights_leave_zero_in_the_first_sweep():
+    rng = np.random.default_rng(0)
+    design = Design((ids(500),), rng.integers(0, 500, (10_000, 1), np.int32))
+    truth = rng.standard_normal(500)
+    targets = (truth[design.parts[:, 0]] + rng.standard_normal(len(design))).astype(np.float32)
+    parameters = Parameters.random(design, 0, 0.0, rng)
+    sampled(design, targets, parameters, rng, iterations=2)
+    # A mean of 20 rows of noise 1 has a variance of 1/20, a draw around it as much again.
+    assert np.mean((parameters.weights + parameters.bias - truth) ** 2) < 0.25
+
+
 def test_planted_probabilities_are_recovered():
     rng = np.random.default_rng(0)
     design, truth = planted(rng, n=20_000)
