@@ -3,6 +3,7 @@
 import numpy as np
 
 from recsys.kernels.reference.bpr import draws
+from recsys.models.fm.ranking import user_bits
 
 LOSSES = ("bpr", "warp", "softmax")
 SUMS = ("vector_sums", "weight_sums")
@@ -50,6 +51,7 @@ def problem(
     if not uniform:
         alias["threshold"] = rng.integers(0, 2**32, len(candidates), np.uint32)
         alias["alias"] = rng.integers(0, len(candidates), len(candidates), np.int32)
+    user_indptr = np.append(0, np.cumsum(has.sum(1))).astype(np.int64)
     return {
         "users": users[order],
         "query_rows": np.stack([users[order], contexts], axis=1).astype(np.int32),
@@ -59,8 +61,9 @@ def problem(
         "block_size": 8,
         **table,
         "first_item": n_users,
-        "user_indptr": np.append(0, np.cumsum(has.sum(1))).astype(np.int64),
+        "user_indptr": user_indptr,
         "user_items": items,
+        "user_bits": user_bits(user_indptr, items),
         "candidates": candidates,
         **alias,
         "log_q": np.log(rng.dirichlet(np.ones(n_items))).astype(np.float32),

@@ -20,16 +20,49 @@ from recsys.models.fm.ranking import ranking_epochs
 from tests.benchmarks.bpr import DRAWS, RATE, Scores, judged, split
 from tests.benchmarks.fm_data import MOVIELENS, movielens
 
+Data = tuple[sp.csr_matrix, FeatureMatrix, FeatureMatrix]  # interactions, features of users, features of items
 
-def power_law(users: int) -> tuple[sp.csr_matrix, FeatureMatrix]:
-    """Interactions, and the item and its category as one-hot fields."""
-    made = generate(users=users, items=users * 2 // 5, mean_history=100, categories=16, seed=1)
-    items = len(made.category)
+
+def one_hot(columns: np.ndarray, sizes: list[int], name: str) -> FeatureMatrix:
+    """Fields of one feature a row: ids first, then some columns of integers."""
+    n = len(columns)
+    every = np.concatenate([np.arange(n)[:, None], columns], axis=1).astype(np.int32)
     fields = [
-        FeatureMatrix.of_ids(np.arange(items, dtype=np.int32), items, "item"),
-        FeatureMatrix.of_ids(made.category, int(made.category.max()) + 1, "category"),
+        FeatureMatrix.of_ids(np.ascontiguousarray(every[:, f]), size, f"{name}{f}")
+        for f, size in enumerate([n, *sizes])
     ]
-    return made.interactions.to_csr(), FeatureMatrix.side_by_side(fields)
+    return FeatureMatrix.side_by_side(fields)
+
+
+def power_law(users: int) -> Data:
+    """The item and its category."""
+    made = generate(users=users, items=users * 2 // 5, mean_history=100, categories=16, seed=1)
+    items = one_hot(made.category[:, None], [int(made.category.max()) + 1], "item")
+    return made.interactions.to_csr(), one_hot(np.empty((users, 0)), [], "user"), items
+
+
+def planted(n: int) -> Data:
+    """`n` interactions, five one-hot fields a side: the best, with some luck, of what a user meets by popularity."""
+    rng = np.random.default_rng(0)
+    n_users, n_items, met, kept = n // 25, n // 50, 250, 26  # somebody meets an item twice: about 25 are left
+    values, fields, d = n // 200, 4, 16
+    sides, vectors = [], []
+    for size, name in ((n_users, "user"), (n_items, "item")):
+        columns = rng.integers(0, values, (size, fields))
+        sides.append(one_hot(columns, [values] * fields, name))
+        shared = rng.normal(0, 1, (fields, values, d))
+        vectors.append(sum((shared[f][columns[:, f]] for f in range(fields)), rng.normal(0, 1, (size, d))) / d**0.25)
+    names, pairs = rng.permutation(n_items), []
+    for start in range(0, n_users, 1000):
+        p = vectors[0][start : start + 1000]
+        items = names[(n_items * rng.random((len(p), met)) ** 2).astype(np.int64)]
+        liked = np.einsum("ud,uid->ui", p, vectors[1][items]) + rng.gumbel(0, 2, items.shape)
+        best = np.take_along_axis(items, np.argpartition(-liked, kept, axis=1)[:, :kept], axis=1)
+        pairs.append(np.stack([np.repeat(np.arange(start, start + len(p)), kept), best.ravel()]))
+    rows, columns = np.concatenate(pairs, axis=1)
+    matrix = sp.csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), (n_users, n_items))
+    matrix.data[:] = 1
+    return matrix, *sides
 
 
 def item_side(machine: Parameters, items: FeatureMatrix, first: int) -> tuple[np.ndarray, np.ndarray]:
@@ -44,12 +77,12 @@ def item_side(machine: Parameters, items: FeatureMatrix, first: int) -> tuple[np
 class Ours:
     """The epochs behind WARP."""
 
-    def __init__(self, matrix: sp.csr_matrix, items: FeatureMatrix, d: int, epochs: int) -> None:
-        rng = np.random.default_rng(0)
+    def __init__(
+        self, matrix: sp.csr_matrix, users: FeatureMatrix, items: FeatureMatrix, d: int, epochs: int, seed: int
+    ) -> None:
+        rng = np.random.default_rng(seed)
         rows, columns = (part.astype(np.int32) for part in matrix.nonzero())
-        self.n_users = matrix.shape[0]
-        users = FeatureMatrix.of_ids(np.arange(self.n_users, dtype=np.int32), self.n_users, "user")
-        self.items = items
+        self.users, self.items = users, items
         self.design = Design((users, items), np.stack([rows, columns], axis=1))
         self.parameters = Parameters.random(self.design, d, (12 * d) ** -0.5, rng)  # as long as lightfm's
         self.epochs = ranking_epochs(
@@ -62,32 +95,37 @@ class Ours:
         next(self.epochs)
 
     def scores(self) -> Scores:
-        return self.parameters.vectors[: self.n_users], *item_side(self.parameters, self.items, self.n_users)
+        n = self.users.n_features
+        users = self.users.to_csr() @ self.parameters.vectors[:n]
+        return users, *item_side(self.parameters, self.items, n)
 
 
 class Lightfm:
     """lightfm, an epoch a call; its fixed cost of a call is a small part of the seconds. No pairs within an item."""
 
-    def __init__(self, matrix: sp.csr_matrix, items: FeatureMatrix, d: int, _epochs: int) -> None:
+    def __init__(
+        self, matrix: sp.csr_matrix, users: FeatureMatrix, items: FeatureMatrix, d: int, _epochs: int, seed: int
+    ) -> None:
         from lightfm import LightFM
 
-        self.peer = LightFM(no_components=d, loss="warp", learning_rate=RATE, max_sampled=DRAWS, random_state=0)
+        self.peer = LightFM(no_components=d, loss="warp", learning_rate=RATE, max_sampled=DRAWS, random_state=seed)
         self.pairs = sp.coo_matrix((np.ones(matrix.nnz, np.float32), matrix.nonzero()), matrix.shape)
-        self.items = items.to_csr()
+        self.users, self.items = users.to_csr(), items.to_csr()
 
     def epoch(self) -> None:
-        self.peer.fit_partial(self.pairs, item_features=self.items, epochs=1, num_threads=1)
+        self.peer.fit_partial(self.pairs, self.users, self.items, epochs=1, num_threads=1)
 
     def scores(self) -> Scores:
         biases, vectors = self.peer.get_item_representations(self.items)
-        return self.peer.user_embeddings, vectors, biases
+        return self.peer.get_user_representations(self.users)[1], vectors, biases
 
 
-def contest(name: str, matrix: sp.csr_matrix, items: FeatureMatrix, d: int, epochs: int) -> dict[str, object]:
+def contest(name: str, data: Data, d: int, epochs: int, seed: int = 0) -> dict[str, object]:
     """Epochs of both in turn; medians of processor time, without the first."""
+    matrix, users, items = data
     train, triples = split(matrix)
     train.sort_indices()
-    both = [kind(train, items, d, epochs) for kind in (Ours, Lightfm)]
+    both = [kind(train, users, items, d, epochs, seed) for kind in (Ours, Lightfm)]
     seconds: list[list[float]] = [[], []]
     for _ in range(epochs):
         for one, taken in zip(both, seconds, strict=True):
@@ -104,16 +142,16 @@ def contest(name: str, matrix: sp.csr_matrix, items: FeatureMatrix, d: int, epoc
 
 
 def rows(quick: bool) -> list[dict[str, object]]:
-    """All sizes: power-law data, and ml-latest-small with genres where it is."""
+    """All sizes: planted one-hot fields, power-law data, and ml-latest-small with genres where it is."""
     if not find_spec("lightfm"):
         print("lightfm left out: not installed, see make bench")
         return []
-    data = {"power law": power_law(5_000 if quick else 50_000)}
+    data = {"planted": planted(100_000 if quick else 1_000_000), "power law": power_law(5_000 if quick else 50_000)}
     if MOVIELENS.is_dir():
         design, ratings = movielens()
-        data["ml-latest-small"] = ratings.to_csr(), design.blocks[1]
+        data["ml-latest-small"] = ratings.to_csr(), *design.blocks[:2]
     return [
-        contest(name, matrix, items, d, 6 if quick else 8)
-        for name, (matrix, items) in data.items()
+        contest(name, some, d, 6 if quick else 8)
+        for name, some in data.items()
         for d in ((16, 64) if quick else (16, 64, 128))
     ]

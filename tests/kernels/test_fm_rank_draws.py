@@ -6,6 +6,7 @@ from fm_rank_problems import problem, run, tables
 
 from recsys import kernels
 from recsys.kernels.reference.bpr import draws
+from recsys.models.fm.ranking import user_bits
 
 
 def counted(n_items, own, n, **changed):
@@ -15,6 +16,7 @@ def counted(n_items, own, n, **changed):
     ) | {
         "users": np.zeros(n, np.int32), "query_rows": np.zeros((n, 1), np.int32), "blocks": np.zeros(1, np.int32),
         "block_size": n, "user_indptr": np.array([0, len(own)]), "user_items": np.array(own, np.int32),
+        "user_bits": user_bits(np.array([0, len(own)]), np.array(own, np.int32)),
     }  # fmt: skip
     items = np.random.default_rng(0).choice(np.array(own), n).astype(np.int32)
     arguments |= {"items": items} if "items" not in changed else {}
@@ -35,6 +37,19 @@ def test_a_negative_is_a_candidate_and_never_an_item_of_the_user(n_own, uniform)
     assert counts.sum() > 19_000
     assert not counts[~allowed].any()
     assert (counts[allowed] > 0).all() or not uniform
+
+
+def test_the_bits_of_a_user_know_all_they_have_and_little_else():
+    rng = np.random.default_rng(2)
+    lists = [np.sort(rng.choice(10**6, n, replace=False)).astype(np.int32) for n in (0, 1, 5, 300, 4000)]
+    indptr = np.cumsum([0, *map(len, lists)])
+    bits = user_bits(indptr, np.concatenate(lists))
+    for n, own, first in zip(map(len, lists), lists, indptr, strict=False):
+        items = np.append(own, np.arange(10_000))
+        bit = (items.astype(np.uint32) * np.uint32(0x9E3779B1)).astype(np.uint64) * np.uint64(n) >> np.uint64(28)
+        known = bits[first:][(bit // 16).astype(int)] >> (bit % 16).astype(int) & 1 if n else np.zeros(10_000)
+        assert known[:n].all()
+        assert known[n:].mean() < 0.1
 
 
 def test_draws_follow_the_alias_table_over_the_candidates():
@@ -80,7 +95,8 @@ def test_warp_does_not_count_what_the_user_has_within_the_margin_and_counts_it_b
     arguments = problem(n_users=1, n_items=n, n_contexts=1, rows="ids", uniform=True, loss="warp") | {
         "users": np.zeros(1, np.int32), "items": np.zeros(1, np.int32), "query_rows": np.zeros((1, 1), np.int32),
         "blocks": np.zeros(1, np.int32), "block_size": 1, "user_indptr": np.array([0, 12]),
-        "user_items": np.arange(12, dtype=np.int32), "candidates": np.arange(n, dtype=np.int32),
+        "user_items": np.arange(12, dtype=np.int32), "user_bits": user_bits(np.array([0, 12]), np.arange(12)),
+        "candidates": np.arange(n, dtype=np.int32),
         "negatives": negatives, "key": key,
     }  # fmt: skip
     state = tables(arguments, scale=0.0, width=8)

@@ -40,6 +40,7 @@ def refused():
         "items before the table": {"first_item": -1},
         "lists beyond the end": {"user_indptr": np.array([0, 5, 10, 15, 21])},
         "lists that fall": {"user_indptr": np.array([0, 9, 5, 15, 20])},
+        "bits too short": {"user_bits": good["user_bits"][:-1]},
         "candidate out of range": {"candidates": np.full(m, 5, np.int32)},
         "negative candidate": {"candidates": np.full(m, -1, np.int32)},
         "no candidates": {"candidates": np.empty(0, np.int32), "threshold": None, "alias": None},

@@ -26,6 +26,7 @@ def fm_rank(
     first_item: int,
     user_indptr: NDArray[np.int64],
     user_items: NDArray[np.int32],
+    user_bits: NDArray[np.uint16],
     candidates: NDArray[np.int32],
     threshold: NDArray[np.uint32] | None,
     alias: NDArray[np.int32] | None,
@@ -58,6 +59,10 @@ def fm_rank(
 
     with P, q and c from before the step. A feature of several of these items moves once for each, one after the other,
     and its own share of q, ``x_j v_j``, is what it is by then.
+    WARP on items that are more than ids finds its negative by a table of q_i and of the score to ``P = 0``: the first
+    draw that it puts within the margin, that the user does not have, and that is within the margin by the formula too.
+    The table is made at the beginning of a call; rows of the two items a step moves are renewed after it, and one in
+    ``n_items / block_size`` parts of all rows before each block. A search runs two positives ahead of its step.
     AdaGrad's sums grow by the squared length of the gradient without the penalty, and the rate of a feature is
     ``learning_rate / sqrt(its sum)`` (Duchi, Hazan and Singer 2011, one sum a vector).
 
@@ -73,11 +78,14 @@ def fm_rank(
         Block b is the positives from ``b * block_size`` on; worked on in this order.
     block_size : int
     indptr, features, values : int64 of shape (n_rows + 1,), int32, and float32 or None
-        The table: features of each row, CSR, and their values, None where all are 1.
+        The table: features of each row, CSR, distinct within a row, and their values, None where all are 1.
     first_item : int
         Item i is row ``first_item + i`` of the table.
     user_indptr, user_items : int64 of shape (n_users + 1,) and int32
         Items of each user, CSR, ascending: never drawn for that user.
+    user_bits : ndarray of shape (len(user_items),), uint16
+        Sixteen bits for each of them, of which every item sets the one it hashes to (`recsys.models.fm.ranking`); the
+        kernel looks there first. Ignored here.
     candidates : ndarray of shape (n_candidates,), int32
         The items that can be drawn.
     threshold, alias : ndarray of shape (n_candidates,), uint32 and int32, or None
@@ -108,31 +116,69 @@ def fm_rank(
         x = np.ones(len(features[entries])) if values is None else values[entries].astype(np.float64)
         return features[entries], x
 
-    step = _Step(learning_rate, regularization, weight_regularization, vectors, weights, vector_sums, weight_sums)
-    total = 0.0
-    for place in (int(p) for b in blocks for p in np.arange(len(users))[b * block_size : (b + 1) * block_size]):
+    def item(number: int) -> Row:
+        return row(first_item + int(number))
+
+    def query(place: int) -> list[Row]:
+        return [row(int(number)) for number in query_rows[place]]
+
+    def candidates_of(place: int) -> NDArray[np.int32]:
         first = place // block_size * block_size
         pool = items[first : first + block_size] if in_batch else candidates
-        table = (None, None) if in_batch else (threshold, alias)
-        drawn = pool[draws(key, place, negatives, len(pool), *table)]
-        has = user_items[user_indptr[users[place]] : user_indptr[users[place] + 1]]
-        weight = 1.0 if sample_weight is None else float(sample_weight[place])
-        query = [row(int(number)) for number in query_rows[place]]
-        p = sum((x @ vectors[f] for f, x in query), np.zeros(vectors.shape[1]))
-        chosen = np.append(items[place], drawn).astype(np.int32)
-        s = np.array([step.score(p, row(first_item + int(item))) for item in chosen])
-        free = ~np.isin(drawn, has)
+        drawn = draws(key, place, negatives, len(pool), *((None, None) if in_batch else (threshold, alias)))
+        return np.append(items[place], pool[drawn]).astype(np.int32)
+
+    def below(place: int) -> NDArray[np.bool_]:
+        """Which negatives the table puts below the margin."""
+        p = step.sum(query(place))
+        s = np.array([_score(p, *table[i]) for i in candidates_of(place)])
+        out: NDArray[np.bool_] = 1 - s[0] + s[1:] <= 0
+        return out
+
+    def learn(place: int, screened_out: NDArray[np.bool_] | None) -> float:
+        chosen, p = candidates_of(place), step.sum(query(place))
+        s = np.array([_score(p, *step.own(item(i))) for i in chosen])
+        free = ~np.isin(chosen[1:], user_items[user_indptr[users[place]] : user_indptr[users[place] + 1]])
         if loss == "warp":
-            free |= 1 - s[0] + s[1:] <= 0
+            out = 1 - s[0] + s[1:] <= 0 if screened_out is None else screened_out
+            free |= out
+            s[1:][out] = -np.inf
+        weight = 1.0 if sample_weight is None else float(sample_weight[place])
         found = np.append(0, 1 + np.flatnonzero(free)[:negatives])
         if len(found) == 1 or not weight:
-            continue
+            return 0.0
         chosen, s = chosen[found], s[found]
         kept, c, value = LOSSES[loss](np.arange(len(chosen), dtype=np.int32), s, log_q[chosen], max(len(candidates), 2))
-        total += weight * value
         if len(kept):
-            step.move(p, query, [row(first_item + int(item)) for item in chosen[kept]], weight * c)
+            step.move(p, query(place), [item(i) for i in chosen[kept]], weight * c)
+        for i in chosen[kept] if screens else []:
+            table[i] = step.own(item(i))
+        return weight * value
+
+    step = _Step(learning_rate, regularization, weight_regularization, vectors, weights, vector_sums, weight_sums)
+    screens = loss == "warp" and not (values is None and np.array_equal(indptr, np.arange(len(indptr))))
+    n_items, total = len(log_q), 0.0
+    table = [step.own(item(i)) for i in range(n_items)] if screens else []
+    parts = np.split(np.arange(n_items), np.arange(block_size, n_items, block_size))
+    for number, block in enumerate(blocks):
+        for i in parts[number % len(parts)] if screens else []:
+            table[i] = step.own(item(i))
+        places = [int(place) for place in np.arange(len(users))[block * block_size : (block + 1) * block_size]]
+        ahead: list[NDArray[np.bool_] | None] = []
+        for now in range(-SCREENED_AHEAD, len(places)):
+            if now + SCREENED_AHEAD < len(places):
+                ahead.append(below(places[now + SCREENED_AHEAD]) if screens else None)
+            if now >= 0:
+                total += learn(places[now], ahead[now])
     return total
+
+
+SCREENED_AHEAD = 2  # positives
+"""How far ahead of its step the negatives of a positive are screened."""
+
+
+def _score(p: NDArray[np.float64], q: NDArray[np.float64], own: float) -> float:
+    return float(p @ q + own)
 
 
 @dataclass
@@ -147,11 +193,15 @@ class _Step:
     vector_sums: NDArray[np.float32] | None
     weight_sums: NDArray[np.float32] | None
 
-    def score(self, p: NDArray[np.float64], item: Row) -> float:
+    def sum(self, rows: list[Row]) -> NDArray[np.float64]:
+        return sum((x @ self.vectors[f] for f, x in rows), np.zeros(self.vectors.shape[1]))
+
+    def own(self, item: Row) -> tuple[NDArray[np.float64], float]:
+        """Return q_i, and the score of item i to P = 0."""
         f, x = item
         xv = x[:, None] * self.vectors[f]
         q = xv.sum(axis=0)
-        return float(p @ q + x @ self.weights[f] + 0.5 * (q @ q - (xv**2).sum()))
+        return q, float(x @ self.weights[f] + 0.5 * (q @ q - (xv**2).sum()))
 
     def move(self, p: NDArray[np.float64], query: list[Row], items: list[Row], c: NDArray[np.float64]) -> None:
         q = [x @ self.vectors[f] for f, x in items]

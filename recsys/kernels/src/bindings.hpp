@@ -49,6 +49,7 @@ struct InstructionSet {
     decltype(&base::sgd_mf_adagrad) sgd_mf_adagrad;
     decltype(&base::bpr_range) bpr_range;
     decltype(&base::fm_rank_range) fm_rank_range;
+    decltype(&base::fm_rank_items) fm_rank_items;
     decltype(&base::fm_stream_range) fm_stream_range;
     decltype(&base::fm_stream_add) fm_stream_add;
     decltype(&base::fm_solve_range) fm_solve_range;

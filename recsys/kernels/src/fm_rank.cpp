@@ -3,6 +3,11 @@
 //
 // With c_r the coefficient of candidate r, q_r the sum of its vectors and P that of the query's, the gradient of vector
 // v_j is c_r x_j (P + q_r - x_j v_j) for a feature of the candidate, and x_j sum_r c_r q_r for one of the query.
+//
+// WARP scores many candidates and moves two items. So where items are more than ids, it looks for its negative in a table
+// of all q_i, which is renewed for the two after each step and for a part of all items with each block. What it finds
+// there counts only if exact scores say the same, and the step is made of exact sums. The search runs a few positives
+// ahead of the steps: there is time to fetch the features of what it finds.
 #include "fm_rank.hpp"
 
 #include "fm_rank_scores.hpp"
@@ -11,24 +16,37 @@ namespace recsys {
 namespace RECSYS_ISA {
 namespace {
 
-// Draws and scores until a negative is within the margin that the user does not have; what the user has and is within
-// the margin does not count. Returns the place of that negative in the sample, and among those that count.
+// Draws and scores by the table, from where it is in the sample, until a negative is within the margin that the user does
+// not have; what the user has and is within the margin does not count.
 template <class Args>
-inline int32_t violation(const Args &args, int64_t place, const float *p, Sample &sample, float *sums, float *scores,
-                         int32_t *rank) {
-    int32_t last = int32_t(args.negatives);
-    for (int32_t first = 0; first <= last; first += fm_rank_group) {
-        draw(args, place, sample, first + fm_rank_group - 1);
-        if (first > sample.count) return 0;
-        score(args, p, sample, first, sums, scores);
-        const int32_t behind = first + fm_rank_group, end = behind <= sample.count ? behind : sample.count + 1;
-        for (int32_t r = first ? first : 1; (r = within_margin(scores, r, end)) && r <= last; ++r, ++last)
-            if (!has(sample.has, sample.n_has, sample.items[r])) {
-                *rank = r - (last - int32_t(args.negatives));
-                return r;
-            }
+inline void search(const Args &args, int64_t place, const float *p, Sample &sample) {
+    for (int32_t r = sample.near + 1; r <= sample.last; ++r) {
+        const bool scored = r < sample.scored;
+        if (!scored) draw(args, place, sample, sample.scored + 2 * fm_rank_group - 1);  // fetched a group ahead
+        if (r > sample.count) break;
+        if (!scored) screen_group(args, p, sample, sample.scored, sample.scores), sample.scored += fm_rank_group;
+        if (1 - sample.scores[0] + sample.scores[r] <= 0) continue;
+        if (taken(sample, sample.items[r])) {
+            ++sample.last;
+        } else {
+            sample.near = r;
+            return;
+        }
     }
-    return 0;
+    sample.near = 0;
+}
+
+// Whether what the search found is within the margin by exact scores too; the two of them become the sample.
+template <class Args>
+inline bool verified(const Args &args, const float *p, const Sample &sample, float *sums, float *scores) {
+    if (Args::ids) {
+        scores[0] = sample.scores[0], scores[1] = sample.scores[sample.near];
+        return true;
+    }
+    const int32_t items[] = {sample.items[0], sample.items[sample.near]};
+    float *q[] = {sums, sums + args.width};
+    score<2>(args, p, items, q, scores);
+    return !(1 - scores[0] + scores[1] <= 0);
 }
 
 // Candidate r becomes the only negative, in place 1.
@@ -59,15 +77,16 @@ inline void derive(const Args &args, int64_t place, const float *p, Sample &samp
                    Losses &losses) {
     const float weight = args.sample_weight ? args.sample_weight[place] : 1;
     if (args.loss == Ranking::warp) {
-        int32_t rank;
-        const int32_t r = violation(args, place, p, sample, sums, values, &rank);
-        sample.count = 0;
-        if (!r) return;
-        losses.sum += double(weight) * warp(values, r, rank, args.n_candidates > 1 ? args.n_candidates : 2);
-        keep(args, sample, r, sums);
+        if (Args::ids) search(args, place, p, sample);
+        while (sample.near && !verified(args, p, sample, sums, values)) search(args, place, p, sample);
+        sample.count = sample.near > 0;
+        if (!sample.count) return;
+        const int32_t rank = sample.near - (sample.last - int32_t(args.negatives));
+        losses.sum += double(weight) * warp(values, 1, rank, args.n_candidates > 1 ? args.n_candidates : 2);
+        sample.items[1] = sample.items[sample.near];
     } else {
         for (int32_t first = 0; first <= sample.count; first += fm_rank_group)
-            score(args, p, sample, first, sums, values);
+            score_group(args, p, sample, first, sums, values);
         float factor;
         if (args.loss == Ranking::bpr)
             keep(args, sample, bpr(values, sample.count, &factor), sums);
@@ -157,6 +176,20 @@ inline void step(const Args &args, int64_t place, const float *p, const Sample &
         move_item(args, item_row(args, sample.items[r]), c[r], p, squared, sums + r * width);
     for (int64_t b = 0; b < args.n_query; ++b)
         move_query(args, row(args, args.query_rows[place * args.n_query + b]), gradient);
+    if (!screens(args)) return;
+    float *q[2], scores[2];
+    for (int r = 0; r < 2; ++r) q[r] = args.item_vectors + sample.items[r] * width;
+    for (int64_t k = 0; k < width; k += Args::lanes) store(gradient + k, Vec{});
+    score<2>(args, gradient, sample.items, q, scores);
+    for (int r = 0; r < 2; ++r) args.item_scores[sample.items[r]] = scores[r];
+}
+
+// Finds the negative of a positive to come by the table, and fetches what it is made of.
+template <class Args>
+inline void screen(const Args &args, int64_t place, float *sum, Sample &sample) {
+    if (!sample.count) return;
+    search(args, place, query(args, place, sum), sample);
+    if (sample.near) fetch_row(args, item_row(args, sample.items[sample.near]), true, true);
 }
 
 template <class Args>
@@ -166,15 +199,17 @@ double range(const Args &args, int64_t begin_block, int64_t end_block, float *re
     float *values = sums + places * args.width;
     Losses losses;
     Sample ring[fm_rank_ahead + 1];
-    for (int64_t slot = 0; slot <= fm_rank_ahead; ++slot) ring[slot].items = items + slot * places;
+    for (int64_t slot = 0; slot <= fm_rank_ahead; ++slot)
+        ring[slot].items = items + slot * places, ring[slot].scores = values + (slot + 1) * places;
     for (int64_t block = begin_block; block < end_block; ++block) {
         const int64_t first = args.blocks[block] * args.block_size, behind = first + args.block_size;
         const int64_t last = behind < args.n ? behind : args.n;
+        if (screens(args)) renew_part(args, block, gradient);
         for (int64_t place = first; place < last + fm_rank_ahead; ++place) {
-            const int64_t slot = place % (fm_rank_ahead + 1);
             fetch_lists(args, place, last);
-            if (place < last) begin(args, place, ring[slot]);
-            const int64_t now = place - fm_rank_ahead;
+            if (place < last) begin(args, place, ring[place % (fm_rank_ahead + 1)]);
+            const int64_t soon = place - fm_rank_ahead + fm_rank_screened, now = place - fm_rank_ahead;
+            if (screens(args) && first <= soon && soon < last) screen(args, soon, sum, ring[soon % (fm_rank_ahead + 1)]);
             if (now < first) continue;
             Sample &current = ring[now % (fm_rank_ahead + 1)];
             if (!current.count) continue;
@@ -193,6 +228,11 @@ double of_width(const FmRank &args, int64_t begin, int64_t end, float *reals, in
                          : range(View<false, width>{args}, begin, end, reals, items);
 }
 
+template <int64_t width>
+void items_of_width(const FmRank &args, int64_t begin, int64_t end, float *reals) {
+    renew(View<false, width>{args}, begin, end, reals);
+}
+
 }  // namespace
 
 double fm_rank_range(const FmRank &args, int64_t begin, int64_t end, float *reals, int32_t *items) {
@@ -200,6 +240,13 @@ double fm_rank_range(const FmRank &args, int64_t begin, int64_t end, float *real
            : args.width == 32 ? of_width<32>(args, begin, end, reals, items)
            : args.width == 64 ? of_width<64>(args, begin, end, reals, items)
                               : of_width<0>(args, begin, end, reals, items);
+}
+
+void fm_rank_items(const FmRank &args, int64_t begin, int64_t end, float *reals) {
+    args.width == 16   ? items_of_width<16>(args, begin, end, reals)
+    : args.width == 32 ? items_of_width<32>(args, begin, end, reals)
+    : args.width == 64 ? items_of_width<64>(args, begin, end, reals)
+                       : items_of_width<0>(args, begin, end, reals);
 }
 
 }  // namespace RECSYS_ISA

@@ -22,6 +22,7 @@ struct FmRank {
     const float *values;           // IN, or null: all 1
     const int64_t *user_indptr;    // IN (n_users + 1)
     const int32_t *user_items;     // IN the items of each user, ascending
+    const uint16_t *user_bits;     // IN sixteen bits for each of them; those are set that an item of the user hashes to
     const int32_t *candidates;     // IN (n_candidates) the items that are drawn
     const uint32_t *threshold;     // IN (n_candidates) alias table, or null: all candidates alike
     const int32_t *alias;          // IN (n_candidates)
@@ -34,20 +35,24 @@ struct FmRank {
     float learning_rate, regularization, weight_regularization;
     float *vectors, *weights;          // INOUT (n_features, width), (n_features)
     float *vector_sums, *weight_sums;  // INOUT (n_features) AdaGrad: squared gradients, summed; null: plain steps
+    int64_t n_items;
+    float *item_vectors, *item_scores;  // SCRATCH (n_items, width), (n_items) q_i, and the score of i to P = 0; or null
 };
 
 constexpr int64_t fm_rank_ahead = 4;  // negatives are drawn, and vectors fetched, that many positives ahead
+constexpr int64_t fm_rank_screened = 2;  // negatives are screened by the table of items that many positives ahead
 constexpr int64_t fm_rank_group = 4;  // candidates scored together
 
 // Scratch of one thread, in floats, and per positive ahead in items and rows.
 inline int64_t fm_rank_places(int64_t negatives) { return draws_of(negatives) + 1 + fm_rank_group; }
 inline int64_t fm_rank_reals(int64_t width, int64_t negatives) {
-    return (width + 1) * fm_rank_places(negatives) + 2 * width;
+    return (width + fm_rank_ahead + 2) * fm_rank_places(negatives) + 2 * width;
 }
 
 #define RECSYS_DECLARE(isa)                                                                                         \
     namespace isa {                                                                                                 \
-    double fm_rank_range(const FmRank &args, int64_t begin, int64_t end, float *reals, int32_t *items); \
+    double fm_rank_range(const FmRank &args, int64_t begin, int64_t end, float *reals, int32_t *items);                 \
+    void fm_rank_items(const FmRank &args, int64_t begin, int64_t end, float *reals);                                   \
     }
 RECSYS_DECLARE(base)
 RECSYS_DECLARE(v3)

@@ -32,6 +32,10 @@ struct View<of_ids, 0> : FmRank {
     static constexpr int64_t lanes = ::lanes;
 };
 
+// Whether negatives are first scored by a table of q_i, which ids are by themselves.
+template <class Args>
+inline bool screens(const Args &args) { return !Args::ids && args.item_vectors; }
+
 // Features of a row of the table.
 struct Row {
     const int32_t *features;
@@ -75,41 +79,68 @@ inline Entry padded(const Row &row, int64_t k) {
 // A positive and the negatives drawn for it; the positive comes first.
 struct Sample {
     const int32_t *has;  // items of the user
+    const uint16_t *bits;
     int64_t n_has, next;
     int32_t count;  // negatives so far; 0 where the user has too much to find one
     int32_t *items;
+    float *scores;  // of WARP's search
+    int32_t scored, last, near;  // how many have one, how far it may go, and where it is: 0 at its end
 };
 
-// What the users of positives to come have.
+// Which of the sixteen bits an item of a user are those of an item (a filter of one hash; Bloom 1970).
+inline uint64_t bit_of(const Sample &sample, int32_t item) {
+    return uint64_t(uint32_t(item) * 0x9e3779b1u) * uint64_t(sample.n_has) >> 28;
+}
+
+// Most of what a user does not have is found so in one place of memory.
+inline bool taken(const Sample &sample, int32_t item) {
+    if (!sample.n_has) return false;
+    const uint64_t bit = bit_of(sample, item);
+    return sample.bits[bit / 16] >> bit % 16 & 1 && has(sample.has, sample.n_has, item);
+}
+
+// Rows of the table that a positive consists of: those of its query, and its item.
+template <class Args>
+inline int64_t row_of(const Args &args, int64_t place, int64_t b) {
+    return b < args.n_query ? args.query_rows[place * args.n_query + b] : args.first_item + args.items[place];
+}
+
+// What the rows of positives to come are read from.
 template <class Args>
 __attribute__((always_inline)) inline void fetch_lists(const Args &args, int64_t place, int64_t last) {
     const int64_t ahead = place + fm_rank_ahead, further = ahead + fm_rank_ahead;
-    if (further < last) __builtin_prefetch(args.user_indptr + args.users[further]);
-    if (ahead >= last) return;
-    const int32_t *list = args.user_items + args.user_indptr[args.users[ahead]];
-    __builtin_prefetch(list);
-    __builtin_prefetch(list + 16);
+    if (further < last) {
+        __builtin_prefetch(args.user_indptr + args.users[further]);
+        for (int64_t b = 0; b <= args.n_query; ++b) {
+            const int64_t r = row_of(args, further, b);
+            if (Args::ids) __builtin_prefetch(args.features + r);
+            else __builtin_prefetch(args.indptr + r);
+        }
+    }
+    for (int64_t b = 0; !Args::ids && ahead < last && b <= args.n_query; ++b)
+        __builtin_prefetch(args.features + args.indptr[row_of(args, ahead, b)]);
 }
 
-// Only the first feature, which is mostly an id; what comes after it is shared by many rows, and in the cache.
+// What a feature moves with, and the sums of what surely moves.
 template <class Args>
-__attribute__((always_inline)) inline void fetch_query(const Args &args, const Row &row) {
-    if (!row.count) return;
-    const int64_t first = row.features[0];
-    fetch(args.vectors + first * args.width, args.width);
-    if (args.vector_sums) __builtin_prefetch(args.vector_sums + first, 1, 2);
-}
-
-// The sums are fetched of what surely moves.
-template <class Args>
-__attribute__((always_inline)) inline void fetch_item(const Args &args, const Row &row, bool moves) {
-    if (!row.count) return;
-    const int64_t first = row.features[0];
-    fetch(args.vectors + first * args.width, args.width);
-    __builtin_prefetch(args.weights + first, 1, 2);
+__attribute__((always_inline)) inline void fetch_feature(const Args &args, int64_t j, bool weighs, bool moves) {
+    fetch(args.vectors + j * args.width, args.width);
+    if (weighs) __builtin_prefetch(args.weights + j, 1, 2);
     if (!moves || !args.vector_sums) return;
-    __builtin_prefetch(args.vector_sums + first, 1, 2);
-    __builtin_prefetch(args.weight_sums + first, 1, 2);
+    __builtin_prefetch(args.vector_sums + j, 1, 2);
+    if (weighs) __builtin_prefetch(args.weight_sums + j, 1, 2);
+}
+
+template <class Args>
+__attribute__((always_inline)) inline void fetch_row(const Args &args, const Row &row, bool weighs, bool moves) {
+    for (int64_t at = 0; at < row.count; ++at) fetch_feature(args, row.features[at], weighs, moves);
+}
+
+template <class Args>
+__attribute__((always_inline)) inline void fetch_negative(const Args &args, int32_t item) {
+    if (!screens(args)) return fetch_row(args, item_row(args, item), true, args.loss == Ranking::softmax);
+    fetch(args.item_vectors + item * args.width, args.width);
+    __builtin_prefetch(args.item_scores + item);
 }
 
 // Draws until there are `wanted` negatives, or no draws left. For WARP these may be items the user has: most of what is
@@ -123,9 +154,10 @@ inline void draw(const Args &args, int64_t place, Sample &sample, int64_t wanted
         const int32_t item =
             args.in_batch ? args.items[first + drawn(args.key, counter, length, nullptr, nullptr)]
                           : args.candidates[drawn(args.key, counter, args.n_candidates, args.threshold, args.alias)];
-        if (args.loss != Ranking::warp && has(sample.has, sample.n_has, item)) continue;
+        if (args.loss != Ranking::warp && taken(sample, item)) continue;
         sample.items[++sample.count] = item;
-        fetch_item(args, item_row(args, item), args.loss == Ranking::softmax);
+        fetch_negative(args, item);
+        if (args.loss == Ranking::warp) __builtin_prefetch(sample.bits + bit_of(sample, item) / 16);
     }
 }
 
@@ -133,12 +165,13 @@ inline void draw(const Args &args, int64_t place, Sample &sample, int64_t wanted
 template <class Args>
 inline void begin(const Args &args, int64_t place, Sample &sample) {
     const int64_t first = args.user_indptr[args.users[place]], behind = args.user_indptr[args.users[place] + 1];
-    sample.has = args.user_items + first, sample.n_has = behind - first;
-    sample.next = sample.count = 0;
+    sample.has = args.user_items + first, sample.bits = args.user_bits + first, sample.n_has = behind - first;
+    sample.next = sample.count = sample.scored = sample.near = 0, sample.last = int32_t(args.negatives);
     if (args.sample_weight && args.sample_weight[place] == 0) return;
     sample.items[0] = args.items[place];
-    fetch_item(args, item_row(args, sample.items[0]), true);
-    for (int64_t b = 0; b < args.n_query; ++b) fetch_query(args, row(args, args.query_rows[place * args.n_query + b]));
+    fetch_row(args, item_row(args, sample.items[0]), true, true);
+    for (int64_t b = 0; b < args.n_query; ++b)
+        fetch_row(args, row(args, args.query_rows[place * args.n_query + b]), false, true);
     draw(args, place, sample, args.loss == Ranking::warp ? fm_rank_group - 1 : args.negatives);
 }
 

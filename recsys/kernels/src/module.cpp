@@ -18,7 +18,8 @@ namespace {
     {                                                                                     \
         name, isa::search_block, isa::select_block, isa::scan_all, isa::als_block, isa::als_exact_block, \
             isa::sgd_mf_plain, isa::sgd_mf_momentum, isa::sgd_mf_adagrad, isa::bpr_range, \
-            isa::fm_rank_range, isa::fm_stream_range, isa::fm_stream_add, isa::fm_solve_range, isa::fm_sgd_range, isa::fm_fields_range \
+            isa::fm_rank_range, isa::fm_rank_items, isa::fm_stream_range, isa::fm_stream_add, isa::fm_solve_range, \
+            isa::fm_sgd_range, isa::fm_fields_range \
     }
 
 // Best first; the last one runs everywhere.

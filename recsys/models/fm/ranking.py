@@ -75,7 +75,10 @@ def ranking_epochs(
         The penalties are on the vectors and weights a step touches.
     negatives : int
         Drawn for each positive; at most, with ``"warp"``, which ends with the first within the margin. There an item
-        the user has is drawn anew only if it is within the margin; below it, it counts like any other.
+        the user has is drawn anew only if it is within the margin; below it, it counts like any other. Where items
+        have features besides an id, ``"warp"`` looks for its negative in a table of all q_i, ``4 (d + 1)`` bytes an
+        item, that lags behind by the steps on other items, about as many as there are items at most; what it finds
+        there counts only if it is within the margin by the q_i of that moment.
     sampling : {"uniform", "popularity", "in_batch"}
         Draw all items that somebody has alike, in proportion to ``count ** popularity_exponent``, or the items of
         other positives of the same block of 2048.
@@ -152,6 +155,7 @@ class _Positives:
     first_item: int  # row of the table
     user_indptr: NDArray[np.int64]
     user_items: NDArray[np.int32]
+    user_bits: NDArray[np.uint16]
     entries: float  # of a row of an item, in the mean
 
     @classmethod
@@ -174,6 +178,7 @@ class _Positives:
             int(design.first_rows[item_block]),
             user_items.indptr.astype(np.int64),
             user_items.indices.astype(np.int32, copy=False),
+            user_bits(user_items.indptr, user_items.indices),
             len(block.features) / max(len(block), 1),
         )
 
@@ -183,10 +188,21 @@ class _Positives:
         weight = len(self.items) if self.sample_weight is None else float(self.sample_weight.sum(dtype=np.float64))
         return weight or 1.0
 
-    def calls(self, blocks: NDArray[np.int32], negatives: int, width: int) -> Iterator[NDArray[np.int32]]:
-        """Split an epoch into calls of the kernel, so that Ctrl-C is answered in between."""
-        each = max(1, int(_WORK / (_BLOCK * (negatives + 1) * (width + 8) * (self.entries + 1))))
+    def calls(self, blocks: NDArray[np.int32], negatives: int, width: int, n_items: int) -> Iterator[NDArray[np.int32]]:
+        """Split an epoch into calls of the kernel, so that Ctrl-C is answered in between; a call may read all items."""
+        each = max(n_items // _BLOCK, 1, int(_WORK / (_BLOCK * (negatives + 1) * (width + 8) * (self.entries + 1))))
         return (blocks[start : start + each] for start in range(0, len(blocks), each))
+
+
+def user_bits(indptr: NDArray[np.integer], items: NDArray[np.integer]) -> NDArray[np.uint16]:
+    """Return sixteen bits for each item of a user, of which an item sets the one it hashes to (Bloom 1970)."""
+    lengths = np.diff(indptr)
+    hashed = (items.astype(np.uint32) * np.uint32(0x9E3779B1)).astype(np.uint64)
+    bit = hashed * np.repeat(lengths, lengths).astype(np.uint64) >> np.uint64(28)
+    place = np.repeat(indptr[:-1], lengths).astype(np.int64) + (bit >> np.uint64(4)).astype(np.int64)
+    bits = np.zeros(len(items), np.uint16)
+    np.bitwise_or.at(bits, place, np.uint16(1) << (bit & np.uint64(15)).astype(np.uint16))
+    return bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,7 +253,7 @@ class _Step:
         """Take one step for every positive of these blocks; return the mean loss."""
         weight_sums, vector_sums = sums or (None, None)
         total = 0.0
-        for some in positives.calls(blocks, self.negatives, parameters.vectors.shape[1]):
+        for some in positives.calls(blocks, self.negatives, parameters.vectors.shape[1], len(draws.log_q)):
             total += kernels.fm_rank(
                 positives.users,
                 positives.query_rows,
@@ -251,6 +267,7 @@ class _Step:
                 positives.first_item,
                 positives.user_indptr,
                 positives.user_items,
+                positives.user_bits,
                 draws.items,
                 draws.threshold,
                 draws.alias,
