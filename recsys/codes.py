@@ -47,8 +47,8 @@ class Codes:
     biases : ndarray of shape (n,), float32
     heads : ndarray of shape (ceil(n / 16), 16 head), uint8
         Signed bytes: the first `head` coordinates of sixteen items, in pairs, (head / 2, 16, 2).
-    tails : ndarray of shape (n, tail), uint8
-        Signed bytes: the other coordinates of each, and zeros up to a multiple of 16.
+    tails : ndarray of shape (ceil(n / 16), 16 tail), uint8
+        The other coordinates in the same way; a last one of 0 where d is odd.
     scales : ndarray of shape (n,), float32
     tail_lengths : ndarray of shape (n,), float32
         Length of ``scale c`` behind the head, or more.
@@ -74,10 +74,9 @@ class Codes:
         """Quantise vectors of at least one number."""
         n, d = item_vectors.shape
         head = min(_HEAD, d + d % 2)
-        width = head + -(-(d - head) // 16) * 16 if d > head else head
+        width = max(head, d + d % 2)
         row_of, rotation = norm_order(item_vectors, item_bias), _rotation(item_vectors)
-        heads = np.zeros((-(-n // _LANES) * _LANES, head), np.int8)
-        tails = np.zeros((n, width - head), np.int8)
+        codes = np.zeros((-(-n // _LANES) * _LANES, width), np.int8)
         scales, tail_lengths, lengths, errors = (np.zeros(n, np.float32) for _ in range(4))
         for start in range(0, n, _CHUNK):
             rows = slice(start, min(start + _CHUNK, n))
@@ -86,21 +85,20 @@ class Codes:
             z[:, :d] = y @ rotation
             scales[rows] = _above(np.abs(z).max(axis=1) / 127)
             scale = scales[rows].astype(np.float64)[:, None]
-            codes = np.rint(np.divide(z, scale, out=np.zeros_like(z), where=scale > np.finfo(np.float32).tiny))
-            heads[rows], tails[rows] = codes[:, :head], codes[:, head:]
-            found = codes * scale
+            codes[rows] = np.rint(np.divide(z, scale, out=np.zeros_like(z), where=scale > np.finfo(np.float32).tiny))
+            found = codes[rows] * scale
             lengths[rows] = _above(np.maximum(_lengths(y), _lengths(found)))
             errors[rows] = _above(_lengths(y - found[:, :d] @ rotation.T))
             tail_lengths[rows] = _above(_lengths(found[:, head:]))
         biases = item_bias[row_of]
         bounds = [greatest(one) for one in (lengths, errors, biases)]
-        in_pairs = heads.reshape(-1, _LANES, head // 2, 2).transpose(0, 2, 1, 3)
+        in_pairs = codes.reshape(-1, _LANES, width // 2, 2).transpose(0, 2, 1, 3).reshape(-1, _LANES * width)
         return cls(
             row_of,
             rotation.astype(np.float32),
             biases,
-            np.ascontiguousarray(in_pairs).reshape(-1, _LANES * head).view(np.uint8),
-            tails.view(np.uint8),
+            np.ascontiguousarray(in_pairs[:, : _LANES * head]).view(np.uint8),
+            np.ascontiguousarray(in_pairs[:, _LANES * head :]).view(np.uint8),
             scales,
             tail_lengths,
             np.ascontiguousarray(np.stack(bounds, axis=1)),
@@ -124,12 +122,12 @@ class Codes:
         if not found:
             return None
         codes = cls(**found)
-        head, tail = codes.heads.shape[-1] // _LANES, codes.tails.shape[-1]
-        if head < 1 or head % 2 or tail % _LANES or head + tail < width:
+        head, tail = codes.heads.shape[-1] // _LANES, codes.tails.shape[-1] // _LANES
+        if head < 1 or head % 2 or tail % 2 or head + tail < width:
             raise DataError(f"codes of {head} and {tail} coordinates cannot be those of {width}")
         check_array("index_rotation", codes.rotation, (width, width))
         check_array("index_heads", codes.heads, (-(-n_items // _LANES), head * _LANES), np.uint8)
-        check_array("index_tails", codes.tails, (n_items, tail), np.uint8)
+        check_array("index_tails", codes.tails, (-(-n_items // _LANES), tail * _LANES), np.uint8)
         check_array("index_bounds", codes.bounds, (-(-n_items // GROUP), 3))
         for name in ("biases", "scales", "tail_lengths", "inverse_lengths"):
             check_array(_PREFIX + name, found[name], (n_items,))

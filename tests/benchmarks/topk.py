@@ -114,7 +114,7 @@ def of_faiss(data: Data, graph: bool) -> Iterator[tuple[str, list[Search]]]:
             parameters = faiss.SearchParametersHNSW(efSearch=ef)
             return lambda queries, k: net.search(queries, k, params=parameters)[1]
 
-        yield "faiss HNSW", [walk(ef) for ef in (100, 150, 200, 300, 500, 1000)]
+        yield "faiss HNSW", [walk(ef) for ef in (100, 200, 300, 500, 1000, 2000, 4000)]
 
 
 def of_hnswlib(data: Data) -> Iterator[tuple[str, list[Search]]]:
@@ -133,7 +133,7 @@ def of_hnswlib(data: Data) -> Iterator[tuple[str, list[Search]]]:
 
         return search
 
-    yield "hnswlib", [walk(ef) for ef in (100, 150, 200, 300, 500, 1000)]
+    yield "hnswlib", [walk(ef) for ef in (100, 200, 300, 500, 1000, 2000, 4000)]
 
 
 def of_usearch(data: Data) -> Iterator[tuple[str, list[Search]]]:
@@ -150,7 +150,7 @@ def of_usearch(data: Data) -> Iterator[tuple[str, list[Search]]]:
 
         return search
 
-    yield "usearch", [walk(ef) for ef in (100, 150, 200, 300, 500, 1000)]
+    yield "usearch", [walk(ef) for ef in (100, 200, 300, 500, 1000, 2000, 4000)]
 
 
 def of_implicit(data: Data) -> Search:

@@ -103,10 +103,10 @@ def test_codes_are_within_their_bounds(problem):
     items, bias = items[codes.row_of], bias[codes.row_of]
     assert codes.biases.tobytes() == bias.tobytes()
     head = codes.heads.shape[1] // 16
-    heads = (
-        codes.heads.view(np.int8).reshape(-1, head // 2, 16, 2).transpose(0, 2, 1, 3).reshape(-1, head)[: len(items)]
-    )
-    coded = np.concatenate([heads, codes.tails.view(np.int8)], axis=1) * codes.scales.astype(np.float64)[:, None]
+    parts = [one.view(np.int8).reshape(len(one), -1, 16, 2).transpose(0, 2, 1, 3) for one in (codes.heads, codes.tails)]
+    whole = np.concatenate([one.reshape(len(one) * 16, -1) for one in parts], axis=1)
+    assert not whole[len(items) :].any()
+    coded = whole[: len(items)] * codes.scales.astype(np.float64)[:, None]
     length, error, peak = np.repeat(codes.bounds.astype(np.float64), GROUP, axis=0)[: len(items)].T
     y = items.astype(np.float64)
     assert (np.linalg.norm(y, axis=1) <= length).all()
@@ -199,8 +199,8 @@ def refused_calls():
         "short row_of": {"row_of": codes.row_of[:9]},
         "short heads": {"heads": codes.heads[:1]},
         "narrow heads": {"heads": np.ascontiguousarray(codes.heads[:, :24])},
-        "short tails": {"tails": codes.tails[:9]},
-        "narrow tails": {"tails": np.ascontiguousarray(codes.tails[:, :8])},
+        "short tails": {"tails": codes.tails[:1]},
+        "narrow tails": {"tails": np.ascontiguousarray(codes.tails[:, :32])},
         "no tails": {"tails": np.ascontiguousarray(codes.tails[:, :0])},
         "short scales": {"scales": codes.scales[:9]},
         "short lengths": {"tail_lengths": codes.tail_lengths[:9]},

@@ -53,9 +53,10 @@ def scan(
         Written.
     """
     n, k = len(item_vectors), len(rows)
-    head = heads.shape[1] // _LANES
-    first = heads.view(np.int8).reshape(-1, head // 2, _LANES, 2).transpose(0, 2, 1, 3).reshape(-1, head)[:n]
-    codes = np.concatenate([first, tails.view(np.int8)], axis=1)[:, : len(query)].astype(np.float64)
+    parts = [one.view(np.int8).reshape(len(one), -1, _LANES, 2).transpose(0, 2, 1, 3) for one in (heads, tails)]
+    codes = np.concatenate([one.reshape(len(one) * _LANES, -1) for one in parts], axis=1)[:n, : len(query)].astype(
+        float
+    )
     products = codes @ (query.astype(np.float64) @ rotation) * scales
     length, error, _ = np.repeat(bounds.astype(np.float64), _GROUP, axis=0)[:n].T
     rounding = 2.0**-23 * (len(query) + 64) * length

@@ -20,8 +20,8 @@ void scan(In<float, 1> query, In<float, 2> item_vectors, Maybe<float, 1> item_bi
           In<int32_t, 1> row_of, Maybe<float, 1> biases, Maybe<float, 1> factor, In<uint8_t, 2> heads, In<uint8_t, 2> tails, In<float, 1> scales, In<float, 1> tail_lengths,
           In<float, 2> bounds, Maybe<int32_t, 1> exclude_rows, Maybe<uint8_t, 1> allowed, Out<int32_t, 1> rows,
           Out<float, 1> scores) {
-    const int64_t n_items = item_vectors.shape(0), width = item_vectors.shape(1), tail = tails.shape(1);
-    const int64_t head = int64_t(heads.shape(1)) / scan_lanes;
+    const int64_t n_items = item_vectors.shape(0), width = item_vectors.shape(1), blocks = (n_items + scan_lanes - 1) / scan_lanes;
+    const int64_t head = int64_t(heads.shape(1)) / scan_lanes, tail = int64_t(tails.shape(1)) / scan_lanes;
     require(width >= 1 && entries(query, width), "query must have one entry a column of item_vectors");
     require(shaped(rotation, width, width), "rotation must be as wide as item_vectors, both ways");
     require(entries(row_of, n_items), "row_of must have one row an item");  // codes are checked when they are loaded
@@ -29,10 +29,10 @@ void scan(In<float, 1> query, In<float, 2> item_vectors, Maybe<float, 1> item_bi
     require(item_bias.has_value() == biases.has_value(), "item_bias and biases go together");
     require(!biases || entries(*biases, n_items), "biases must have one entry an item");
     require(!factor || entries(*factor, n_items), "factor must have one entry an item");
-    require(head >= 2 && head % 2 == 0 && shaped(heads, (n_items + scan_lanes - 1) / scan_lanes, head * scan_lanes),
+    require(head >= 2 && head % 2 == 0 && shaped(heads, blocks, head * scan_lanes),
             "heads must have an even number of coordinates of sixteen items in each row");
-    require(tail % 16 == 0 && head + tail >= width && shaped(tails, n_items, tail),
-            "tails must have a multiple of sixteen coordinates, enough with those of the heads");
+    require(tail % 2 == 0 && head + tail >= width && shaped(tails, blocks, tail * scan_lanes),
+            "tails must have the other coordinates in the same way");
     require(entries(scales, n_items) && entries(tail_lengths, n_items), "scales and tail_lengths must have one entry an item");
     require(shaped(bounds, (n_items + scan_group - 1) / scan_group, scan_bounds), "bounds must have three entries a group");
     require(rows.shape(0) >= 1 && rows.shape(0) == scores.shape(0), "rows and scores must have k entries, at least 1");

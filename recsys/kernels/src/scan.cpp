@@ -71,8 +71,10 @@ inline float slack(const Query &query, const float *bounds) {
     return query.length * bounds[1] + (query.missed + query.rounding * query.length) * bounds[0] + 1e-36f;
 }
 
-struct Found {
-    int32_t place, product;
+// An item that may be in the answer, and what its score is at most.
+struct Kept {
+    int32_t place;
+    float bound;
 };
 
 inline bool allowed(const Scan &scan, int64_t place) {
@@ -94,9 +96,26 @@ inline vec16 load_lanes(const float *from, int64_t count) {
     return v;
 }
 
-// Items of a group whose first coordinates leave them a chance, with their products; returns how many.
-inline int64_t by_heads(const Scan &scan, const Query &query, int64_t first, int64_t end, float slack, float worst,
-                        Found *found) {
+// What sixteen products of codes, and what they may lack, come to at most.
+inline vec16 bounded(const Scan &scan, const Query &query, int64_t place, int64_t here, ints16 products, vec16 slack) {
+    vec16 bound = __builtin_convertvector(products, vec16) * (query.scale * load_lanes(scan.scales + place, here)) + slack;
+    if (scan.factor) bound *= load_lanes(scan.factor + place, here);
+    if (scan.biases) bound += load_lanes(scan.biases + place, here);
+    return rounded_up(bound);
+}
+
+// An item to be scored, its vector on the way; one that the query may not get is none.
+inline void keep(const Scan &scan, int64_t place, float bound, Kept *kept, int64_t &count) {
+    if (scan.allowed && !allowed(scan, place)) return;
+    const float *vector = scan.item_vectors + int64_t(scan.row_of[place]) * scan.width;
+    for (int64_t j = 0; j < scan.width; j += 16) __builtin_prefetch(vector + j);
+    kept[count++] = {int32_t(place), bound};
+}
+
+// Items of a group that their codes leave a chance: sixteen at once by their heads, and where any stays by all
+// coordinates. Returns how many.
+inline int64_t by_codes(const Scan &scan, const Query &query, int64_t first, int64_t end, float slack, float worst,
+                        Kept *kept) {
     int64_t count = 0;
     for (int64_t place = first; place < end; place += scan_lanes) {
         const int64_t here = end - place < scan_lanes ? end - place : scan_lanes;
@@ -105,36 +124,18 @@ inline int64_t by_heads(const Scan &scan, const Query &query, int64_t first, int
             for (int64_t lane = 0; lane < here; ++lane) wanted &= ~(uint32_t(!allowed(scan, place + lane)) << lane);
             if (!wanted) continue;
         }
-        const ints16 products = head_products(scan.heads + place * scan.head, query.codes, scan.head);
-        vec16 bound = __builtin_convertvector(products, vec16) * (query.scale * load_lanes(scan.scales + place, here)) +
-                      (query.tail_length * load_lanes(scan.tail_lengths + place, here) + slack);
-        if (scan.factor) bound *= load_lanes(scan.factor + place, here);
-        if (scan.biases) bound += load_lanes(scan.biases + place, here);
-        for (wanted &= not_below(rounded_up(bound), worst); wanted; wanted &= wanted - 1) {
+        ints16 products = products_of(scan.heads + place * scan.head, query.codes, scan.head);
+        const vec16 behind = query.tail_length * load_lanes(scan.tail_lengths + place, here) + slack;
+        wanted &= not_below(bounded(scan, query, place, here, products, behind), worst);
+        if (!wanted) continue;
+        products += products_of(scan.tails + place * scan.tail, query.codes + scan.head, scan.tail);
+        const vec16 bound = bounded(scan, query, place, here, products, vec16{} + slack);
+        for (wanted &= not_below(bound, worst); wanted; wanted &= wanted - 1) {
             const int lane = __builtin_ctz(wanted);
-            found[count++] = {int32_t(place + lane), products[lane]};
+            keep(scan, place + lane, bound[lane], kept, count);
         }
     }
     return count;
-}
-
-// Those of them that all coordinates leave a chance, their vectors on the way; returns how many.
-inline int64_t by_tails(const Scan &scan, const Query &query, float slack, float worst, Found *found, int64_t count,
-                        float *bounds) {
-    int64_t kept = 0;
-    for (int64_t n = 0; n < count; ++n) {
-        const int64_t place = found[n].place;
-        const int32_t behind = tail_product(scan.tails + place * scan.tail, query.codes + scan.head, scan.tail);
-        float bound = float(found[n].product + behind) * (query.scale * scan.scales[place]) + slack;
-        if (scan.factor) bound *= scan.factor[place];
-        if (scan.biases) bound += scan.biases[place];
-        bound = rounded_up(bound);
-        if (bound < worst || (scan.allowed && !allowed(scan, place))) continue;
-        const float *vector = scan.item_vectors + int64_t(scan.row_of[place]) * scan.width;
-        for (int64_t j = 0; j < scan.width; j += 16) __builtin_prefetch(vector + j);
-        found[kept].place = int32_t(place), bounds[kept++] = bound;
-    }
-    return kept;
 }
 
 // Scores as search() gives them: each operation is rounded by itself, where the compiler would fuse two.
@@ -151,18 +152,17 @@ inline float scored(const Scan &scan, const Query &query, int64_t place) {
 void scan_all(const Scan &scan, double *reals, int16_t *codes) {
     const Query query = quantised(scan, reals, reinterpret_cast<float *>(reals + scan.width), codes);
     Best best = {scan.rows, scan.scores, scan.k, 0};
-    Found found[scan_group];
-    float bounds[scan_group], worst = -HUGE_VALF;
+    Kept kept[scan_group];
+    float worst = -HUGE_VALF;
     for (int64_t first = 0; first < scan.n_items; first += scan_group) {
         const float *of_group = scan.bounds + first / scan_group * scan_bounds;
         const float more = slack(query, of_group);
         if (!scan.factor && rounded_up(query.length * of_group[0] + more + of_group[2]) < worst) continue;
         const int64_t end = scan.n_items - first < scan_group ? scan.n_items : first + scan_group;
-        int64_t count = by_heads(scan, query, first, end, more, worst, found);
-        count = by_tails(scan, query, more, worst, found, count, bounds);
+        const int64_t count = by_codes(scan, query, first, end, more, worst, kept);
         for (int64_t n = 0; n < count; ++n) {
-            if (bounds[n] < worst) continue;
-            best.offer(scan.row_of[found[n].place], scored(scan, query, found[n].place));
+            if (kept[n].bound < worst) continue;
+            best.offer(scan.row_of[kept[n].place], scored(scan, query, kept[n].place));
             if (best.size == best.k) worst = best.scores[0];
         }
     }

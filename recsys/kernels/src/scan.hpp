@@ -7,7 +7,7 @@
 
 namespace recsys {
 
-constexpr int64_t scan_lanes = 16;       // items side by side in `heads`
+constexpr int64_t scan_lanes = 16;       // items side by side
 constexpr int64_t scan_group = 256;      // items that share bounds
 constexpr int64_t scan_bounds = 3;       // the greatest of a group, see Scan::bounds
 
@@ -22,7 +22,7 @@ struct Scan {
     const float *biases;        // IN (n_items), item_bias in that order, or null
     const float *factor;        // IN (n_items), not negative, or null
     const int8_t *heads;        // IN (ceil(n_items / 16), head / 2, 16, 2)
-    const int8_t *tails;        // IN (n_items, tail)
+    const int8_t *tails;        // IN (ceil(n_items / 16), tail / 2, 16, 2)
     const float *scales;        // IN (n_items)
     const float *tail_lengths;  // IN (n_items) of scale * code behind the head
     const float *bounds;        // IN (ceil(n_items / 256), 3) of |y| and |scale * code|, of |y - rotation * ...|, of the bias

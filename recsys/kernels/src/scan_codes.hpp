@@ -70,42 +70,30 @@ inline uint32_t not_below(vec16 x, float limit) {
     return bits;
 }
 
-// Products of a query's first coordinates with those of sixteen items.
-inline ints16 head_products(const int8_t *heads, const int16_t *query, int64_t head) {
+// Products of some coordinates of a query with those of sixteen items side by side.
+inline ints16 products_of(const int8_t *codes, const int16_t *query, int64_t count) {
 #if defined(__AVX512BW__)
     ints16 sums = {};
-    for (int64_t j = 0; j < head; j += 2) {
+#pragma GCC unroll 4
+    for (int64_t j = 0; j < count; j += 2) {
         int32_t pair;
         std::memcpy(&pair, query + j, sizeof pair);
-        const __m512i codes = _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(heads + j * 16)));
-        sums += ints16(_mm512_madd_epi16(codes, _mm512_set1_epi32(pair)));
+        const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(codes + j * 16));
+        sums += ints16(_mm512_madd_epi16(_mm512_cvtepi8_epi16(bytes), _mm512_set1_epi32(pair)));
     }
     return sums;
 #else
     ints8 low = {}, high = {};
-    for (int64_t j = 0; j < head; j += 2) {
+#pragma GCC unroll 4
+    for (int64_t j = 0; j < count; j += 2) {
         int32_t pair;
         std::memcpy(&pair, query + j, sizeof pair);
         const words16 of_query = words16(ints8{} + pair);
-        low += pair_products(widened16(heads + j * 16), of_query);
-        high += pair_products(widened16(heads + j * 16 + 16), of_query);
+        low += pair_products(widened16(codes + j * 16), of_query);
+        high += pair_products(widened16(codes + j * 16 + 16), of_query);
     }
     return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
 #endif
-}
-
-// The product of a query's other coordinates, a multiple of sixteen of them, with those of one item.
-inline int32_t tail_product(const int8_t *tail, const int16_t *query, int64_t count) {
-    typedef int32_t ints4 __attribute__((vector_size(16)));
-    ints8 sums = {};
-    for (int64_t j = 0; j < count; j += 16) {
-        words16 of_query;
-        std::memcpy(&of_query, query + j, sizeof of_query);
-        sums += pair_products(widened16(tail + j), of_query);
-    }
-    ints4 quarter = __builtin_shufflevector(sums, sums, 0, 1, 2, 3) + __builtin_shufflevector(sums, sums, 4, 5, 6, 7);
-    quarter += __builtin_shufflevector(quarter, quarter, 2, 3, 0, 1);
-    return quarter[0] + quarter[1];
 }
 
 }  // namespace
