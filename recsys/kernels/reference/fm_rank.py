@@ -110,71 +110,135 @@ def fm_rank(
     threads : int
         With more than one, blocks are worked on at once without locks. Ignored here.
     """
-
-    def row(number: int) -> Row:
-        entries = slice(indptr[number], indptr[number + 1])
-        x = np.ones(len(features[entries])) if values is None else values[entries].astype(np.float64)
-        return features[entries], x
-
-    def item(number: int) -> Row:
-        return row(first_item + int(number))
-
-    def query(place: int) -> list[Row]:
-        return [row(int(number)) for number in query_rows[place]]
-
-    def candidates_of(place: int) -> NDArray[np.int32]:
-        first = place // block_size * block_size
-        pool = items[first : first + block_size] if in_batch else candidates
-        drawn = draws(key, place, negatives, len(pool), *((None, None) if in_batch else (threshold, alias)))
-        return np.append(items[place], pool[drawn]).astype(np.int32)
-
-    def below(place: int) -> NDArray[np.bool_]:
-        """Which negatives the table puts below the margin."""
-        p = step.sum(query(place))
-        s = np.array([_score(p, *table[i]) for i in candidates_of(place)])
-        out: NDArray[np.bool_] = 1 - s[0] + s[1:] <= 0
-        return out
-
-    def learn(place: int, screened_out: NDArray[np.bool_] | None) -> float:
-        chosen, p = candidates_of(place), step.sum(query(place))
-        s = np.array([_score(p, *step.own(item(i))) for i in chosen])
-        free = ~np.isin(chosen[1:], user_items[user_indptr[users[place]] : user_indptr[users[place] + 1]])
-        if loss == "warp":
-            out = 1 - s[0] + s[1:] <= 0 if screened_out is None else screened_out
-            free |= out
-            s[1:][out] = -np.inf
-        weight = 1.0 if sample_weight is None else float(sample_weight[place])
-        found = np.append(0, 1 + np.flatnonzero(free)[:negatives])
-        if len(found) == 1 or not weight:
-            return 0.0
-        chosen, s = chosen[found], s[found]
-        kept, c, value = LOSSES[loss](np.arange(len(chosen), dtype=np.int32), s, log_q[chosen], max(len(candidates), 2))
-        if len(kept):
-            step.move(p, query(place), [item(i) for i in chosen[kept]], weight * c)
-        for i in chosen[kept] if screens else []:
-            table[i] = step.own(item(i))
-        return weight * value
-
     step = _Step(learning_rate, regularization, weight_regularization, vectors, weights, vector_sums, weight_sums)
-    screens = loss == "warp" and not (values is None and np.array_equal(indptr, np.arange(len(indptr))))
-    n_items, total = len(log_q), 0.0
-    table = [step.own(item(i)) for i in range(n_items)] if screens else []
-    parts = np.split(np.arange(n_items), np.arange(block_size, n_items, block_size))
+    table = _Table(indptr, features, values, first_item)
+    pool = _Draws(items, block_size, None if in_batch else candidates, threshold, alias, negatives, key)
+    screen = None if loss != "warp" or table.has_only_ids else _Screen(step, table, len(log_q), block_size)
+    learner = _Learner(step, table, screen, loss, negatives, log_q, len(candidates))
+    total = 0.0
     for number, block in enumerate(blocks):
-        for i in parts[number % len(parts)] if screens else []:
-            table[i] = step.own(item(i))
+        if screen:
+            screen.renew(screen.parts[number % len(screen.parts)])
         places = [int(place) for place in np.arange(len(users))[block * block_size : (block + 1) * block_size]]
-        ahead: list[NDArray[np.bool_] | None] = []
+        queries = [[table.row(int(one)) for one in query_rows[place]] for place in places]
+        below: list[NDArray[np.bool_] | None] = [None] * len(places)
         for now in range(-SCREENED_AHEAD, len(places)):
-            if now + SCREENED_AHEAD < len(places):
-                ahead.append(below(places[now + SCREENED_AHEAD]) if screens else None)
-            if now >= 0:
-                total += learn(places[now], ahead[now])
+            later = now + SCREENED_AHEAD
+            if screen and later < len(places):
+                below[later] = screen.below(step.sum(queries[later]), pool.of(places[later]))
+            if now < 0 or (sample_weight is not None and not sample_weight[places[now]]):
+                continue
+            weight = 1.0 if sample_weight is None else float(sample_weight[places[now]])
+            has = user_items[user_indptr[users[places[now]]] : user_indptr[users[places[now]] + 1]]
+            total += weight * learner.learn(queries[now], pool.of(places[now]), has, below[now], weight)
     return total
 
 
 SCREENED_AHEAD = 2  # positives
 """How far ahead of its step the negatives of a positive are screened."""
+
+
+@dataclass
+class _Table:
+    """Rows of features; those from `first_item` on are items."""
+
+    indptr: NDArray[np.int64]
+    features: NDArray[np.int32]
+    values: NDArray[np.float32] | None
+    first_item: int
+
+    @property
+    def has_only_ids(self) -> bool:
+        return self.values is None and np.array_equal(self.indptr, np.arange(len(self.indptr)))
+
+    def row(self, number: int) -> Row:
+        entries = slice(self.indptr[number], self.indptr[number + 1])
+        features = self.features[entries]
+        return features, np.ones(len(features)) if self.values is None else self.values[entries].astype(np.float64)
+
+    def item(self, number: int) -> Row:
+        return self.row(self.first_item + int(number))
+
+
+@dataclass
+class _Draws:
+    """The positive at a place and what is drawn for it; without candidates, items of its block."""
+
+    items: NDArray[np.int32]
+    block_size: int
+    candidates: NDArray[np.int32] | None
+    threshold: NDArray[np.uint32] | None
+    alias: NDArray[np.int32] | None
+    negatives: int
+    key: int
+
+    def of(self, place: int) -> NDArray[np.int32]:
+        pool, by = self.candidates, (self.threshold, self.alias)
+        if pool is None:
+            first = place // self.block_size * self.block_size
+            pool, by = self.items[first : first + self.block_size], (None, None)
+        return np.append(self.items[place], pool[draws(self.key, place, self.negatives, len(pool), *by)]).astype(
+            np.int32
+        )
+
+
+class _Screen:
+    """The table of q_i and of scores to P = 0 that WARP looks for its negative in."""
+
+    def __init__(self, step: _Step, table: _Table, n_items: int, block_size: int) -> None:
+        self.step, self.table = step, table
+        self.own = [step.own(table.item(i)) for i in range(n_items)]
+        self.parts = np.split(np.arange(n_items), np.arange(block_size, n_items, block_size))
+
+    def renew(self, items: NDArray[np.integer]) -> None:
+        for i in items:
+            self.own[i] = self.step.own(self.table.item(i))
+
+    def below(self, p: NDArray[np.float64], drawn: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """Which negatives are below the margin of the positive, which comes first."""
+        s = np.array([_score(p, *self.own[i]) for i in drawn])
+        out: NDArray[np.bool_] = 1 - s[0] + s[1:] <= 0
+        return out
+
+
+@dataclass
+class _Learner:
+    """Makes the step of a positive."""
+
+    step: _Step
+    table: _Table
+    screen: _Screen | None
+    loss: str
+    negatives: int
+    log_q: NDArray[np.float32]
+    n_candidates: int
+
+    def learn(
+        self,
+        query: list[Row],
+        drawn: NDArray[np.int32],
+        has: NDArray[np.int32],
+        below: NDArray[np.bool_] | None,
+        weight: float,
+    ) -> float:
+        """Learn from a positive, the first of what was drawn; return its loss."""
+        p = self.step.sum(query)
+        s = np.array([_score(p, *self.step.own(self.table.item(i))) for i in drawn])
+        free = ~np.isin(drawn[1:], has)
+        if self.loss == "warp":
+            below = 1 - s[0] + s[1:] <= 0 if below is None else below
+            free |= below
+            s[1:][below] = -np.inf
+        found = np.append(0, 1 + np.flatnonzero(free)[: self.negatives])
+        if len(found) == 1:
+            return 0.0
+        chosen, numbers = drawn[found], np.arange(len(found), dtype=np.int32)
+        kept, c, value = LOSSES[self.loss](numbers, s[found], self.log_q[chosen], max(self.n_candidates, 2))
+        if len(kept):
+            self.step.move(p, query, [self.table.item(i) for i in chosen[kept]], weight * c)
+        if self.screen:
+            self.screen.renew(chosen[kept])
+        return float(value)
 
 
 def _score(p: NDArray[np.float64], q: NDArray[np.float64], own: float) -> float:
