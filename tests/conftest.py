@@ -19,4 +19,5 @@ from hypothesis import settings
 
 settings.register_profile("dev", max_examples=50, deadline=None)
 settings.register_profile("ci", max_examples=200, deadline=None, derandomize=True)
+settings.register_profile("thorough", max_examples=10_000, deadline=None)  # --hypothesis-profile=thorough
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
