@@ -90,6 +90,7 @@ def main() -> None:
     chosen = options(
         __doc__ or "",
         quality="only how good they are, on ml-latest-small",
+        ranking="only an epoch of WARP with features",
         search="tune everybody for that again, and print what is best",
     )
     if chosen.search:
@@ -102,8 +103,9 @@ def main() -> None:
         "_quality": ("RMSE, ml-latest-small", fm_quality.rows),
         "_topn": ("Lists at an hour, ml-latest-small", fm_topn.rows),
     }
+    wanted = {"_ranking"} if chosen.ranking else {"_quality", "_topn"} if chosen.quality else tables.keys()
     for ending, (title, rows_of) in tables.items():
-        if (not chosen.quality or ending in ("_quality", "_topn")) and (rows := rows_of(chosen.quick)):
+        if ending in wanted and (rows := rows_of(chosen.quick)):
             report(title, rows, path.with_stem(path.stem + ending))
 
 

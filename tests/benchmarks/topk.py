@@ -309,6 +309,8 @@ def main() -> None:
         path.with_stem("topk_filtered"),
     )
     rows = [row for n in sizes[:3] for row in batch(real[n], 20, 2_000 if n < 1_000_000 else 200)]
+    wide, of_wide = gowalla(128)
+    rows += batch(Data.of("gowalla", wide, of_wide[rng.permutation(len(of_wide))]), 20, 2_000)
     report("Many queries", rows, path.with_stem("topk_batch"))
     report("Nothing to prune", rate(100_000 if chosen.quick else 1_000_000, 64, 100), path.with_stem("topk_rate"))
     print(f"{time.perf_counter() - began:.0f} s")
