@@ -29,7 +29,7 @@ SETTINGS = {
     "sgd": Settings("sgd", learning_rate=0.02, regularization=0.1),
     "adagrad": Settings("adagrad", learning_rate=0.05, regularization=0.1),
     "als": Settings("als", regularization=10.0),
-    "gibbs": Settings("gibbs"),
+    "gibbs": Settings("gibbs", burn_in=1),  # of a few sweeps: something must be left to predict with
 }
 CONTESTS = [
     (loss, name) for loss in ("squared", "logistic") for name in SETTINGS if (loss, name) != ("logistic", "als")
