@@ -73,8 +73,8 @@ class Codes:
     def of(cls, item_vectors: NDArray[np.float32], item_bias: NDArray[np.float32]) -> Codes:
         """Quantise vectors of at least one number."""
         n, d = item_vectors.shape
-        head = min(_HEAD, d + d % 2)
-        width = max(head, d + d % 2)
+        width = d + d % 2
+        head = min(_HEAD, width)
         row_of, rotation = norm_order(item_vectors, item_bias), _rotation(item_vectors)
         codes = np.zeros((-(-n // _LANES) * _LANES, width), np.int8)
         scales, tail_lengths, lengths, errors = (np.zeros(n, np.float32) for _ in range(4))
@@ -104,11 +104,6 @@ class Codes:
             np.ascontiguousarray(np.stack(bounds, axis=1)),
             inverse_lengths(item_vectors)[row_of],
         )
-
-    @property
-    def reach(self) -> NDArray[np.float32]:
-        """Greatest length and bias of each group and all behind it, shape (groups, 2)."""
-        return falling(self.bounds[:, ::2])
 
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:
