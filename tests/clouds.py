@@ -1,0 +1,62 @@
+"""AWS stand-ins on loopback: moto's server and ministack, each a process of its own on a free port."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+
+CLOUDS = ("moto", "ministack")
+KEYS = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_DEFAULT_REGION": "eu-central-1",
+    "AWS_REGION": "eu-central-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+_BIN = Path(sys.executable).parent
+_PATIENCE_S = 60
+
+
+@contextmanager
+def cloud(name):
+    """Start a stand-in; gives the environment a client needs to reach it."""
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}"
+    if name == "moto":
+        command, extra = [_BIN / "moto_server", "-H", "127.0.0.1", "-p", str(port)], {}
+    else:
+        command, extra = [_BIN / "ministack"], {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port)}
+    with TemporaryFile() as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | KEYS | extra)
+        try:
+            _await_answer(url, process)
+            yield KEYS | {"AWS_ENDPOINT_URL": url}
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def _free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _await_answer(url, process):
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    until = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            with direct.open(url, timeout=5):
+                return
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            assert process.poll() is None, "the stand-in ended"
+            assert time.monotonic() < until, "the stand-in does not answer"
+            time.sleep(0.05)
