@@ -107,7 +107,7 @@ def observed(handle: Handle) -> Handle:
             raise
         finally:
             metrics = {LATENCY: milliseconds_since(began_s), COLD_START: int(cold)}
-            emit(metrics, {"request_id": context.aws_request_id, **traces({}), "error": error})
+            emit(metrics, {"request_id": getattr(context, "aws_request_id", None), **traces({}), "error": error})
 
     return cast(Handle, call)
 
