@@ -31,7 +31,7 @@ class Client(Protocol):
     """Calls one service."""
 
     def call(self, operation: str, **parameters: Any) -> dict[str, Any]:
-        """Call an operation by its API name (``PutItem``); raises `AwsError`."""
+        """Call an operation by its API name (``PutItem``); a Body comes as bytes. Raises `AwsError`."""
 
 
 class BotoClient:
@@ -57,9 +57,9 @@ class BotoClient:
 
         try:
             answer: dict[str, Any] = getattr(self._client, xform_name(operation))(**parameters)
+            return answer | {"Body": answer["Body"].read()} if "Body" in answer else answer
         except ClientError as error:
             told: dict[str, Any] = error.response
             raise AwsError(operation, told["Error"]["Code"], told["Error"].get("Message", ""), told) from error
         except BotoCoreError as error:
             raise AwsError(operation, "Unreachable", str(error)) from error
-        return answer
