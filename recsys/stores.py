@@ -21,7 +21,7 @@ DEFAULTS = {
 FORMS = {
     "RECSYS_ARTIFACTS": ("file:FOLDER", "s3://BUCKET/PREFIX"),
     "RECSYS_REGISTRY": ("file:FOLDER", "dynamodb://TABLE"),
-    "RECSYS_ONLINE": ("sqlite:FILE",),
+    "RECSYS_ONLINE": ("sqlite:FILE", "dynamodb://TABLE"),
     "RECSYS_EVENTS": ("file:FOLDER",),
 }
 """The URLs each of them may be."""
@@ -63,10 +63,10 @@ def artifact_store(url: str) -> ArtifactStore:
     """Open ``file:FOLDER`` or ``s3://BUCKET/PREFIX``; the latter keeps what it downloads under RECSYS_CACHE."""
     scheme, place = located("RECSYS_ARTIFACTS", url)
     if scheme == "s3":
-        from recsys.aws.client import BotoClient
+        from recsys.aws.client import connect
         from recsys.aws.s3 import S3ArtifactStore
 
-        return S3ArtifactStore(place, cache_folder(), BotoClient("s3"))
+        return S3ArtifactStore(place, cache_folder(), connect("s3"))
     return LocalArtifactStore(Path(place))
 
 
@@ -74,16 +74,21 @@ def model_registry(url: str) -> ModelRegistry:
     """Open ``file:FOLDER`` or ``dynamodb://TABLE``."""
     scheme, place = located("RECSYS_REGISTRY", url)
     if scheme == "dynamodb":
-        from recsys.aws.client import BotoClient
+        from recsys.aws.client import connect
         from recsys.aws.registry import DynamoModelRegistry
 
-        return DynamoModelRegistry(place, BotoClient("dynamodb"))
+        return DynamoModelRegistry(place, connect("dynamodb"))
     return LocalModelRegistry(Path(place))
 
 
 def online_store(url: str) -> OnlineStore:
-    """Open ``sqlite:FILE``."""
-    _, place = located("RECSYS_ONLINE", url)
+    """Open ``sqlite:FILE`` or ``dynamodb://TABLE``."""
+    scheme, place = located("RECSYS_ONLINE", url)
+    if scheme == "dynamodb":
+        from recsys.aws.client import connect
+        from recsys.aws.dynamodb import DynamoOnlineStore
+
+        return DynamoOnlineStore(place, connect("dynamodb"))
     return SQLiteOnlineStore(Path(place))
 
 
