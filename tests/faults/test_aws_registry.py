@@ -11,7 +11,7 @@ from botocore.httpsession import URLLib3Session
 from clouds import CLOUDS
 
 from recsys.artifacts import ArtifactManifest, Pointer
-from recsys.aws.client import BotoClient
+from recsys.aws.client import BotoClient, connect
 from recsys.aws.registry import DynamoModelRegistry
 from recsys.errors import ArtifactError, ConflictError, StorageError
 
@@ -69,7 +69,7 @@ def lost_answer(times):
 
 def promote_often(kind, table, worker, promotions):
     """Promote until all are in; return the entries won."""
-    registry, won = kind(table, BotoClient("dynamodb")), []
+    registry, won = kind(table, connect("dynamodb")), []
     for n in range(promotions):
         while True:
             now = registry.current("shop")
