@@ -255,6 +255,8 @@ def test_two_versions_stay_in_the_cache_and_what_is_mapped_lives_on(s3, tmp_path
     for described in versions:
         s3.store(tmp_path).put(described, ARRAYS)
         opened.append(s3.store(tmp_path).open("shop", described.version, names=("long",)))
+    with pytest.raises(NoModelError):
+        s3.store(tmp_path).open("shop", "v4")
     kept = {folder.name for folder in tmp_path.glob("*/shop/*/")}
     assert kept == {described.version for described in versions[1:]}
     assert all(np.array_equal(one.arrays["long"], ARRAYS["long"]) for one in opened)
