@@ -53,7 +53,7 @@ class Client(Protocol):
     """Calls one service; any number of threads may share it."""
 
     def call(self, operation: str, **parameters: Any) -> dict[str, Any]:
-        """Call an operation by its API name (``PutItem``); raises `AwsError`.
+        """Call an operation by its API name (``PutItem``); a Body comes as bytes. Raises `AwsError`.
 
         What is `AwsError.transient` has been tried again a few times: a call may have been applied more than once.
         """
@@ -63,12 +63,15 @@ class Client(Protocol):
 
 
 def connect(service: str) -> Client:
-    """Return a client for ``dynamodb`` or ``sqs``: the light one where the environment holds keys and a region."""
+    """Return a client for dynamodb, s3 or sqs: a light one where the environment holds keys and a region."""
     from recsys.aws.signed import SignedClient
+    from recsys.aws.signed_s3 import SignedS3Client
     from recsys.aws.sigv4 import Keys
 
     keys, region = Keys.from_environment(), _region()
-    return SignedClient(service, keys, region) if keys and region else BotoClient(service)
+    if not (keys and region):
+        return BotoClient(service)
+    return SignedS3Client(keys, region) if service == "s3" else SignedClient(service, keys, region)
 
 
 def tries(seconds: float) -> Iterator[int]:
@@ -115,6 +118,7 @@ class BotoClient:
 
         try:
             answer: dict[str, Any] = getattr(self._client, xform_name(operation))(**parameters)
+            return answer | {"Body": answer["Body"].read()} if "Body" in answer else answer
         except ClientError as error:
             told: dict[str, Any] = error.response
             raise AwsError(operation, told["Error"]["Code"], told["Error"].get("Message", ""), told) from error
@@ -122,7 +126,6 @@ class BotoClient:
             raise AwsError(operation, UNREACHABLE, str(error)) from error
         except BotoCoreError as error:
             raise AwsError(operation, type(error).__name__, str(error)) from error
-        return answer
 
     def close(self) -> None:
         """See `Client.close`."""
