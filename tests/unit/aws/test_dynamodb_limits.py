@@ -1,6 +1,7 @@
 """Sizes and counts as DynamoDB limits them: dynalite, where npm can install it, and moto for transactions.
 
-moto counts binary as base64, takes batches of 26 and never leaves an item undone; dynalite knows no transactions.
+moto counts binary as base64, takes batches of 26 and never leaves an item undone. dynalite knows no transactions, and
+counts characters where DynamoDB counts bytes of UTF-8.
 """
 
 import os
@@ -41,7 +42,7 @@ def dynalite(tmp_path_factory):
     except subprocess.SubprocessError as error:
         pytest.skip(f"npm cannot install dynalite: {error}")
     command = ["node", str(folder / "node_modules/dynalite/cli.js"), "--host", "127.0.0.1", "--createTableMs", "0"]
-    with serving(lambda port: ([*command, "--port", str(port)], {})) as url:
+    with serving(lambda port: ([*command, "--port", port], {})) as url:
         yield url
 
 
@@ -71,7 +72,7 @@ def state(n_items):
 
 
 @pytest.mark.parametrize("filled", [{"B": b"\xff"}, {"S": "x"}])
-@pytest.mark.parametrize("beside", [{}, {"é€": {"S": "ü\U0001f600"}, "b": {"B": b"\0\0"}}])
+@pytest.mark.parametrize("beside", [{}, {"title": {"S": "abc"}, "b": {"B": b"\0\0"}, "n": {"N": "7"}}])
 def test_an_item_is_as_large_as_dynamodb_counts_it(client, table, filled, beside):
     item = key(1) | beside
     ((kind, sign),) = filled.items()
@@ -83,6 +84,11 @@ def test_an_item_is_as_large_as_dynamodb_counts_it(client, table, filled, beside
         client.call("BatchWriteItem", RequestItems={table: [put(too_large)]})
     with pytest.raises(StorageError, match="409,601 bytes is more than the 409,600 of DynamoDB"):
         write_items(client, table, [put(too_large)])
+
+
+def test_text_counts_by_its_bytes():
+    """As https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html has it."""
+    assert item_size({"é": {"S": "ü\U0001f600"}, "b": {"B": b"\xff" * 9}, "n": {"N": "1" * 19}}) == 2 + 6 + 10 + 1 + 11
 
 
 def test_more_items_than_a_batch_takes(client, table):
