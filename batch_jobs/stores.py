@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from batch_jobs.event_log import EventLog
-from recsys.stores import ServingStores, local_path, setting
+from recsys.stores import ServingStores, located, setting
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,5 +19,6 @@ class Stores(ServingStores):
     def from_environment(cls) -> Stores:
         """Open what RECSYS_ARTIFACTS, RECSYS_REGISTRY, RECSYS_ONLINE and RECSYS_EVENTS name."""
         shared = ServingStores.from_environment()
-        events = EventLog(local_path(setting("RECSYS_EVENTS"), "file", "RECSYS_EVENTS"))
+        _, folder = located("RECSYS_EVENTS", setting("RECSYS_EVENTS"))
+        events = EventLog(Path(folder))
         return cls(shared.artifacts, shared.registry, shared.online, events)

@@ -1,0 +1,133 @@
+"""Objects under a prefix of an S3 bucket: created once, read in ranges."""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64encode
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from typing import Any
+
+from recsys.aws.client import AwsError, Client
+from recsys.errors import ConfigError, ConflictError, StorageError
+
+PART_BYTES = 1 << 24
+"""Objects longer than this are sent in parts of this length; S3 takes no more than 10,000 of one."""
+
+THREADS = 4
+"""Requests under way at once; each holds a part while it sends, and a piece while it fetches."""
+
+PIECE_BYTES = 1 << 18
+_MISSING = ("NoSuchKey", "404")
+
+
+class Objects:
+    """Objects of one bucket whose keys begin with one prefix.
+
+    Parameters
+    ----------
+    place : str
+        ``BUCKET`` or ``BUCKET/PREFIX``.
+    client : Client
+        Of S3.
+    """
+
+    def __init__(self, place: str, client: Client) -> None:
+        self._bucket, _, prefix = place.partition("/")
+        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        if not self._bucket:
+            raise ConfigError(f"s3://{place} names no bucket")
+        self._client = client
+
+    def url(self, key: str) -> str:
+        """Return the place of an object in words."""
+        return f"s3://{self._bucket}/{self._prefix}{key}"
+
+    def read(self, key: str, begin: int = 0, end: int | None = None) -> tuple[int, Iterator[bytes]] | None:
+        """Return the length of an object and bytes ``begin`` to ``end`` of it, piece by piece; None if it is missing.
+
+        The length is told by the first answer, before any content is read.
+        """
+        part = {} if end is None else {"Range": f"bytes={begin}-{end - 1}"}
+        try:
+            answer = self._call("GetObject", Key=self._prefix + key, **part)
+        except AwsError as error:
+            if error.code in _MISSING:
+                return None
+            raise
+        told = answer.get("ContentRange", f"/{answer['ContentLength']}")
+        return int(told.rpartition("/")[2]), _pieces(answer["Body"])
+
+    def sha256(self, key: str) -> str | None:
+        """Hash of what is stored, None if it is missing."""
+        if (found := self.read(key)) is None:
+            return None
+        digest = hashlib.sha256()
+        for piece in found[1]:
+            digest.update(piece)
+        return digest.hexdigest()
+
+    def create(self, key: str, head: bytes, body: memoryview, sha256: str) -> None:
+        """Store an object of two parts that is not there yet; S3 compares it with its hash as it arrives.
+
+        An object with the same content may be there: an earlier try, whose answer was lost, or whose process ended.
+        Raises `ConflictError` if there is another one.
+        """
+        try:
+            if len(head) + len(body) <= PART_BYTES:
+                self._put(key, head + bytes(body), sha256)
+            else:
+                self._put_in_parts(key, head, body)
+        except AwsError as error:
+            found = self.sha256(key)
+            if found is None:
+                raise
+            if found != sha256:
+                raise ConflictError(f"{self.url(key)} exists already, with another content") from error
+
+    def _put(self, key: str, content: bytes, sha256: str) -> None:
+        checksum = b64encode(bytes.fromhex(sha256)).decode()
+        self._call("PutObject", Key=self._prefix + key, Body=content, ChecksumSHA256=checksum, IfNoneMatch="*")
+
+    def _put_in_parts(self, key: str, head: bytes, body: memoryview) -> None:
+        place = {"Key": self._prefix + key}
+        upload = place | {
+            "UploadId": self._call("CreateMultipartUpload", **place, ChecksumAlgorithm="SHA256")["UploadId"]
+        }
+
+        def send(begin: int) -> dict[str, Any]:
+            end = begin + PART_BYTES
+            content = head[begin:end] + bytes(body[max(begin - len(head), 0) : end - len(head)])
+            part = {"PartNumber": begin // PART_BYTES + 1, "ChecksumSHA256": _checksum(content)}
+            return part | {"ETag": self._call("UploadPart", **upload, **part, Body=content)["ETag"]}
+
+        try:
+            with ThreadPoolExecutor(THREADS) as pool:
+                parts = list(pool.map(send, range(0, len(head) + len(body), PART_BYTES)))
+            self._call("CompleteMultipartUpload", **upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*")
+        except BaseException:
+            with suppress(StorageError):  # what is not aborted is paid for until somebody does
+                self._call("AbortMultipartUpload", **upload)
+            raise
+
+    def _call(self, operation: str, **parameters: Any) -> dict[str, Any]:
+        try:
+            return self._client.call(operation, Bucket=self._bucket, **parameters)
+        except AwsError as error:
+            if error.code != "NoSuchBucket":
+                raise
+            raise StorageError(
+                f"there is no bucket {self._bucket!r}. "
+                "Create it as the deployment's template does, or correct the setting"
+            ) from error
+
+
+def _checksum(content: bytes) -> str:
+    return b64encode(hashlib.sha256(content).digest()).decode()
+
+
+def _pieces(body: Any) -> Iterator[bytes]:
+    with closing(body):
+        while piece := body.read(PIECE_BYTES):
+            yield piece
