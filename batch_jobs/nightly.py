@@ -26,7 +26,7 @@ def nightly(stores: Stores, config: JobConfig, screen: Screen) -> dict[str, Any]
     check_settings(config)
     check_test_file(config)
     taken = ingest(stores, config.namespace, config.ingest, screen)
-    logged = read_log(stores, config.namespace, screen)
+    logged = read_log(stores, config, screen)
     judgement = judge(stores, config, logged, screen)
     results = show(judgement, screen)
     verdict = gate(
@@ -54,7 +54,7 @@ def _store(stores: Stores, config: JobConfig, logged: Logged, judgement: Judgeme
     if judgement.split.name != "given":
         fitted = fit(stores, make_model(config.model), logged.interactions, config, screen)
     metrics = {name: value for name, value in judgement.candidate.to_json()["means"].items() if value is not None}
-    return store(stores, config, fitted, logged.events_through, metrics, judgement.split.name)
+    return store(stores, config, fitted, logged, metrics, judgement.split.name)
 
 
 def _current(stores: Stores, namespace: str) -> ArtifactManifest | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from recsys.artifacts import ArtifactStore, LocalArtifactStore, LocalModelRegistry, ModelRegistry
 from recsys.errors import ConfigError
 from recsys.serving import ModelLoader, OnlineStore, RecommendationService, SQLiteOnlineStore
+from recsys.serving.online import EventQueue
 
 DEFAULTS = {
     "RECSYS_ARTIFACTS": "file:./var/artifacts",
@@ -22,7 +23,8 @@ FORMS = {
     "RECSYS_ARTIFACTS": ("file:FOLDER", "s3://BUCKET/PREFIX"),
     "RECSYS_REGISTRY": ("file:FOLDER", "dynamodb://TABLE"),
     "RECSYS_ONLINE": ("sqlite:FILE",),
-    "RECSYS_EVENTS": ("file:FOLDER",),
+    "RECSYS_EVENTS": ("file:FOLDER", "s3://BUCKET/PREFIX"),
+    "RECSYS_QUEUE": ("sqs://QUEUE",),
 }
 """The URLs each of them may be."""
 
@@ -87,6 +89,18 @@ def online_store(url: str) -> OnlineStore:
     return SQLiteOnlineStore(Path(place))
 
 
+def event_queue() -> EventQueue | None:
+    """Open ``sqs://QUEUE``, a name or an URL, which RECSYS_QUEUE names; None where it names none."""
+    url = os.environ.get("RECSYS_QUEUE")
+    if not url:
+        return None
+    _, queue = located("RECSYS_QUEUE", url)
+    from recsys.aws.client import BotoClient
+    from recsys.aws.sqs import SqsEventQueue
+
+    return SqsEventQueue(queue, BotoClient("sqs"))
+
+
 def cache_folder() -> Path:
     """Return the folder RECSYS_CACHE names, or this user's own under the system's temporary folder."""
     default = Path(os.environ.get("TMPDIR") or "/tmp") / f"recsys-{os.getuid()}"
@@ -98,6 +112,6 @@ def located(name: str, url: str) -> tuple[str, str]:
     scheme, _, place = url.partition(":")
     place = place.removeprefix("//")
     if not place or scheme not in [form.partition(":")[0] for form in FORMS[name]]:
-        known = f"this release knows {' and '.join(FORMS[name])}, as in {DEFAULTS[name]}"
+        known = f"this release knows {' and '.join(FORMS[name])}"
         raise ConfigError(f"{name}={url!r} cannot be used: {known}")
     return scheme, place

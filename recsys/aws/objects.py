@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from typing import Any
@@ -19,6 +19,7 @@ THREADS = 4
 """Requests under way at once; each holds a part while it sends, and a piece while it fetches."""
 
 PIECE_BYTES = 1 << 18
+_AT_ONCE = 1000  # as many as S3 removes by one call
 _MISSING = ("NoSuchKey", "404")
 
 
@@ -58,6 +59,25 @@ class Objects:
             raise
         told = answer.get("ContentRange", f"/{answer['ContentLength']}")
         return int(told.rpartition("/")[2]), _pieces(answer["Body"])
+
+    def names(self, folder: str) -> list[str]:
+        """Return what follows `folder` in every key that begins with it, ascending."""
+        start, names = self._prefix + folder, list[str]()
+        more = dict[str, str]()
+        while True:
+            answer = self._call("ListObjectsV2", Prefix=start, **more)
+            names += [one["Key"].removeprefix(start) for one in answer.get("Contents", [])]
+            if not answer["IsTruncated"]:
+                return names
+            more = {"ContinuationToken": answer["NextContinuationToken"]}
+
+    def remove(self, keys: Sequence[str]) -> None:
+        """Remove objects; those that are missing are no fault."""
+        for start in range(0, len(keys), _AT_ONCE):
+            listed = [{"Key": self._prefix + key} for key in keys[start : start + _AT_ONCE]]
+            answer = self._call("DeleteObjects", Delete={"Objects": listed, "Quiet": True})
+            for refused in answer.get("Errors", []):
+                raise StorageError(f"s3://{self._bucket}/{refused['Key']} was not removed: {refused['Code']}")
 
     def sha256(self, key: str) -> str | None:
         """Hash of what is stored, None if it is missing."""

@@ -160,6 +160,10 @@ class EventFeed(Protocol):
         """Return a position no event of the namespace is beyond, 0 in a new store; removing events never lowers it."""
 
 
+POSITIONS_A_SECOND = 1_000_000 << 11
+"""Positions of events that go through an `EventQueue` are times: so many to a second."""
+
+
 class EventQueue(Protocol):
     """On the way to the event log: at least once, in any order; the log knows an event by its id."""
 
