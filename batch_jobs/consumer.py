@@ -26,7 +26,7 @@ _MOST_CHARACTERS = 1 << 20  # as many bytes as SQS takes
 _AHEAD_S = 3600  # by which the clock of a server may be wrong
 
 Row = dict[str, object]
-Position = Annotated[int, msgspec.Meta(ge=1, lt=1 << 63)]
+Position = Annotated[int, msgspec.Meta(ge=1, le=(1 << 63) - 1)]
 
 
 class _Event(msgspec.Struct, forbid_unknown_fields=True):
@@ -96,7 +96,7 @@ def parse(body: str) -> tuple[str, list[Row]]:
         return check_name("namespace", message.namespace), [one.row() for one in message.events]
     except ConfigError:
         raise DataError("is no name", field="namespace") from None
-    except (ValueError, RecursionError) as error:  # whatever JSON may be but not say
+    except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError) as error:
         raise DataError(f"is no message of this release: {type(error).__name__}") from None
 
 

@@ -166,7 +166,11 @@ class EventLog:
         with self.files.open(namespace, name) as file, storing(f"reading {name} under {self.files}"):
             try:
                 return (_lines if name.endswith(".jsonl") else _parquet)(name, file)
-            except (pa.ArrowException, ValueError) as error:
+            except (pa.ArrowException, ValueError, OSError) as error:
+                if (
+                    isinstance(error, OSError) and error.errno
+                ):  # of the disk; Arrow's own, such as a wrong sum, have none
+                    raise
                 reason = f"the log file is damaged: {str(error).splitlines()[0]}"
                 raise DataError(
                     reason, path=f"{self.files}/ns={namespace}/{name}", remedy="Restore it from a backup"
