@@ -60,7 +60,7 @@ class _Event(msgspec.Struct, forbid_unknown_fields=True):
 
 class _Message(msgspec.Struct, forbid_unknown_fields=True):
     namespace: str
-    events: list[_Event]
+    events: Annotated[list[_Event], msgspec.Meta(min_length=1)]
 
 
 def take_in(files: LogFiles, records: Iterable[Mapping[str, Any]]) -> list[str]:
