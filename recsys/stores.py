@@ -22,7 +22,7 @@ DEFAULTS = {
 FORMS = {
     "RECSYS_ARTIFACTS": ("file:FOLDER", "s3://BUCKET/PREFIX"),
     "RECSYS_REGISTRY": ("file:FOLDER", "dynamodb://TABLE"),
-    "RECSYS_ONLINE": ("sqlite:FILE",),
+    "RECSYS_ONLINE": ("sqlite:FILE", "dynamodb://TABLE"),
     "RECSYS_EVENTS": ("file:FOLDER", "s3://BUCKET/PREFIX"),
     "RECSYS_QUEUE": ("sqs://QUEUE",),
 }
@@ -76,16 +76,21 @@ def model_registry(url: str) -> ModelRegistry:
     """Open ``file:FOLDER`` or ``dynamodb://TABLE``."""
     scheme, place = located("RECSYS_REGISTRY", url)
     if scheme == "dynamodb":
-        from recsys.aws.client import BotoClient
+        from recsys.aws.client import connect
         from recsys.aws.registry import DynamoModelRegistry
 
-        return DynamoModelRegistry(place, BotoClient("dynamodb"))
+        return DynamoModelRegistry(place, connect("dynamodb"))
     return LocalModelRegistry(Path(place))
 
 
 def online_store(url: str) -> OnlineStore:
-    """Open ``sqlite:FILE``."""
-    _, place = located("RECSYS_ONLINE", url)
+    """Open ``sqlite:FILE`` or ``dynamodb://TABLE``; the latter sends events through what RECSYS_QUEUE names."""
+    scheme, place = located("RECSYS_ONLINE", url)
+    if scheme == "dynamodb":
+        from recsys.aws.client import connect
+        from recsys.aws.dynamodb import DynamoOnlineStore
+
+        return DynamoOnlineStore(place, connect("dynamodb"), event_queue())
     return SQLiteOnlineStore(Path(place))
 
 
@@ -95,10 +100,10 @@ def event_queue() -> EventQueue | None:
     if not url:
         return None
     _, queue = located("RECSYS_QUEUE", url)
-    from recsys.aws.client import BotoClient
+    from recsys.aws.client import connect
     from recsys.aws.sqs import SqsEventQueue
 
-    return SqsEventQueue(queue, BotoClient("sqs"))
+    return SqsEventQueue(queue, connect("sqs"))
 
 
 def cache_folder() -> Path:

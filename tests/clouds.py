@@ -19,14 +19,24 @@ KEYS = {
     "AWS_EC2_METADATA_DISABLED": "true",
 }
 # moto looks, then writes, without a lock, and undoes a refused transaction by putting back a copy of the whole table:
-# of two at once one is lost, which DynamoDB never does. So it serves one request at a time.
+# of two at once one is lost, which DynamoDB never does. So it serves one request at a time. It copies every item for
+# each action, seconds for a thousand events; items are replaced, never changed, so one copy of their places will do.
 _MOTO = """
-import threading, moto.server as server
-serve, turn = server.DomainDispatcherApplication.__call__, threading.Lock()
+import copy, threading, moto.server as server
+from moto.dynamodb.models.table import Table
+serve, turn, copies = server.DomainDispatcherApplication.__call__, threading.Lock(), {}
 def one_at_a_time(*request):
     with turn:
+        copies.clear()
         return serve(*request)
+def copy_of_places(table, memo):
+    if id(table) not in copies:
+        copies[id(table)] = twin = copy.copy(table)
+        twin.items = copy.copy(table.items)
+        twin.items.update((key, copy.copy(items)) for key, items in table.items.items())
+    return copies[id(table)]
 server.DomainDispatcherApplication.__call__ = one_at_a_time
+Table.__deepcopy__ = copy_of_places
 server.main()
 """
 _BIN = Path(sys.executable).parent
