@@ -74,7 +74,7 @@ class ArtifactCache:
             _remove(folder)
             raise NoModelError(f"namespace {namespace!r} has no version {version!r} under {self._objects.url('')}")
         draft = folder / f".{MANIFEST}"
-        draft.write_bytes(b"".join(found[1]))
+        draft.write_bytes(found[0])
         draft.rename(folder / MANIFEST)
 
     def _fetch(self, folder: Path, sizes: dict[str, int]) -> None:
@@ -82,8 +82,8 @@ class ArtifactCache:
         try:
             for draft in drafts.values():
                 draft.write_bytes(b"")
-            firsts = [(name, 0) for name in sizes]
-            rest = [(name, begin) for name in sizes for begin in range(PART_BYTES, sizes[name], PART_BYTES)]
+            firsts = ((name, 0) for name in sizes)
+            rest = ((name, begin) for name in sizes for begin in range(PART_BYTES, sizes[name], PART_BYTES))
             with ThreadPoolExecutor(THREADS) as pool:
                 # The first part of each tells how long it is: nothing is planned by what a manifest claims.
                 for parts in (firsts, rest):
@@ -99,12 +99,12 @@ class ArtifactCache:
         found = self._objects.read(key, begin, min(begin + PART_BYTES, size))
         if found is None:
             raise ArtifactError(f"{self._objects.url(key)} is missing")
-        if found[0] != size:
+        content, length = found
+        if length != size:
             raise ArtifactError(f"{self._objects.url(key)} is not {size:,} bytes long: it is truncated or replaced")
         with draft.open("r+b") as file:
             file.seek(begin)
-            for piece in found[1]:
-                file.write(piece)
+            file.write(content)
 
 
 @contextmanager

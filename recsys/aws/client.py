@@ -53,7 +53,7 @@ class Client(Protocol):
     """Calls one service; any number of threads may share it."""
 
     def call(self, operation: str, **parameters: Any) -> dict[str, Any]:
-        """Call an operation by its API name (``PutItem``); raises `AwsError`.
+        """Call an operation by its API name (``PutItem``); a Body comes as bytes. Raises `AwsError`.
 
         What is `AwsError.transient` has been tried again a few times: a call may have been applied more than once.
         """
@@ -115,6 +115,7 @@ class BotoClient:
 
         try:
             answer: dict[str, Any] = getattr(self._client, xform_name(operation))(**parameters)
+            return answer | {"Body": answer["Body"].read()} if "Body" in answer else answer
         except ClientError as error:
             told: dict[str, Any] = error.response
             raise AwsError(operation, told["Error"]["Code"], told["Error"].get("Message", ""), told) from error
@@ -122,7 +123,6 @@ class BotoClient:
             raise AwsError(operation, UNREACHABLE, str(error)) from error
         except BotoCoreError as error:
             raise AwsError(operation, type(error).__name__, str(error)) from error
-        return answer
 
     def close(self) -> None:
         """See `Client.close`."""

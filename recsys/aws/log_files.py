@@ -11,7 +11,7 @@ from typing import BinaryIO, cast
 
 from recsys.artifacts.manifest import check_name
 from recsys.aws.client import Client
-from recsys.aws.objects import Objects
+from recsys.aws.objects import PART_BYTES, Objects
 from recsys.errors import ConflictError, NotFoundError, storing
 
 
@@ -47,14 +47,17 @@ class S3LogFiles:
     @contextmanager
     def open(self, namespace: str, name: str) -> Iterator[BinaryIO]:
         """See `LogFiles.open`."""
-        found = self._objects.read(_folder(namespace) + name)
-        if found is None:
-            raise NotFoundError(f"{self}{name} is gone")
+        begin, length = 0, 1
         with TemporaryFile() as file:
-            with storing("writing to the temporary folder"):
-                for piece in found[1]:
-                    file.write(piece)
-                file.seek(0)
+            while begin < length:
+                found = self._objects.read(_folder(namespace) + name, begin, begin + PART_BYTES)
+                if found is None:
+                    raise NotFoundError(f"{self}{_folder(namespace)}{name} is gone")
+                content, length = found
+                begin += len(content)
+                with storing("writing to the temporary folder"):
+                    file.write(content)
+            file.seek(0)
             yield cast(BinaryIO, file)
 
     def create(self, namespace: str, name: str, write: Callable[[BinaryIO], object]) -> None:

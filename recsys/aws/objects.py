@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import suppress
 from typing import Any
 
 from recsys.aws.client import AwsError, Client
 from recsys.errors import ConfigError, ConflictError, StorageError
 
-PART_BYTES = 1 << 24
-"""Objects longer than this are sent in parts of this length; S3 takes no more than 10,000 of one."""
+PART_BYTES = 1 << 23
+"""Objects longer than this travel in parts of this length; S3 takes no more than 10,000 of one."""
 
 THREADS = 4
-"""Requests under way at once; each holds a part while it sends, and a piece while it fetches."""
+"""Parts on their way at once, each in memory."""
 
-PIECE_BYTES = 1 << 18
 _AT_ONCE = 1000  # as many as S3 removes by one call
-_MISSING = ("NoSuchKey", "404")
 
 
 class Objects:
@@ -45,20 +43,20 @@ class Objects:
         """Return the place of an object in words."""
         return f"s3://{self._bucket}/{self._prefix}{key}"
 
-    def read(self, key: str, begin: int = 0, end: int | None = None) -> tuple[int, Iterator[bytes]] | None:
-        """Return the length of an object and bytes ``begin`` to ``end`` of it, piece by piece; None if it is missing.
+    def read(self, key: str, begin: int, end: int) -> tuple[bytes, int] | None:
+        """Return bytes ``begin`` to ``end`` of an object, and how long all of it is; None if it is missing.
 
-        The length is told by the first answer, before any content is read.
+        One that ends before `begin` counts as empty.
         """
-        part = {} if end is None else {"Range": f"bytes={begin}-{end - 1}"}
         try:
-            answer = self._call("GetObject", Key=self._prefix + key, **part)
+            answer = self._call("GetObject", Key=self._prefix + key, Range=f"bytes={begin}-{end - 1}")
         except AwsError as error:
-            if error.code in _MISSING:
+            if error.code == "NoSuchKey":
                 return None
+            if error.code == "InvalidRange":
+                return b"", 0
             raise
-        told = answer.get("ContentRange", f"/{answer['ContentLength']}")
-        return int(told.rpartition("/")[2]), _pieces(answer["Body"])
+        return answer["Body"], int(answer["ContentRange"].rpartition("/")[2])
 
     def names(self, folder: str) -> list[str]:
         """Return what follows `folder` in every key that begins with it, ascending."""
@@ -81,11 +79,14 @@ class Objects:
 
     def sha256(self, key: str) -> str | None:
         """Hash of what is stored, None if it is missing."""
-        if (found := self.read(key)) is None:
-            return None
-        digest = hashlib.sha256()
-        for piece in found[1]:
-            digest.update(piece)
+        digest, begin, length = hashlib.sha256(), 0, 1
+        while begin < length:
+            found = self.read(key, begin, begin + PART_BYTES)
+            if found is None:
+                return None
+            content, length = found
+            digest.update(content)
+            begin += len(content)
         return digest.hexdigest()
 
     def create(self, key: str, head: bytes, body: memoryview, sha256: str) -> None:
@@ -145,9 +146,3 @@ class Objects:
 
 def _checksum(content: bytes) -> str:
     return b64encode(hashlib.sha256(content).digest()).decode()
-
-
-def _pieces(body: Any) -> Iterator[bytes]:
-    with closing(body):
-        while piece := body.read(PIECE_BYTES):
-            yield piece

@@ -16,6 +16,7 @@ from recsys.aws.client import AwsError, Client
 from recsys.errors import ArtifactError, ConflictError, NoModelError, StorageError
 
 CURRENT = "current"
+_MEND = "Restore the table to a point in time, or remove the items of the namespace and publish again"
 _ATTEMPTS = 6  # to move while the transactions of others hold the same items
 _PAUSE_S = 0.05  # before the second attempt, on average half of it; twice as long before each further one
 
@@ -92,13 +93,34 @@ class DynamoModelRegistry:
                     self._client.call("TransactWriteItems", TransactItems=actions, ClientRequestToken=mark)
                 return pointer
             except AwsError as error:
-                # Refused, or no answer: it may have happened at an earlier try whose answer was lost.
-                if self._is_ours(namespace, pointer, mark):
+                # Refused, or no answer: an earlier try may have moved it, and its answer was lost.
+                if self._has_moved(namespace, pointer, mark):
                     return pointer
-                self._require(namespace, sequence)
                 if "TransactionConflict" not in _reasons(error):
                     raise
         raise ConflictError(f"others keep moving the pointer of {namespace!r}. Run it again")
+
+    def _has_moved(self, namespace: str, pointer: Pointer, mark: str) -> bool:
+        """Whether the history holds what this very call wrote; others may have moved the pointer on since.
+
+        Raises `ConflictError` if somebody else was first.
+        """
+        try:
+            entry = self._get(namespace, _key(pointer.sequence))
+        except AwsError as error:
+            raise StorageError(
+                f"it is not known whether the pointer of {namespace!r} moved to version {pointer.version}: {error}. "
+                "Look at what is in service once the table can be read"
+            ) from error
+        if entry is not None and entry.get("mark") == {"S": mark}:
+            return True
+        self._require(namespace, pointer.sequence - 1)
+        if entry is not None:
+            raise ArtifactError(
+                f"the history of {namespace!r} in table {self.table} holds entry {pointer.sequence} already, "
+                f"but its pointer is at {pointer.sequence - 1}. {_MEND}"
+            )
+        return False
 
     def _actions(self, namespace: str, pointer: Pointer, mark: str) -> list[dict[str, Any]]:
         entry = {
@@ -118,16 +140,10 @@ class DynamoModelRegistry:
         ]
         return [{"Put": {"TableName": self.table, **put}} for put in puts]
 
-    def _is_ours(self, namespace: str, pointer: Pointer, mark: str) -> bool:
-        """Whether the history holds what this very call wrote; others may have moved the pointer since."""
-        item = self._get(namespace, _key(pointer.sequence))
-        return item is not None and item.get("mark") == {"S": mark}
-
     def _entry(self, namespace: str, sequence: int, item: dict[str, Any] | None) -> Pointer:
         if item is None:
             raise ArtifactError(
-                f"entry {sequence} of the history of {namespace!r} in table {self.table} is missing. "
-                "Restore the table to a point in time, or remove the items of the namespace and publish again"
+                f"entry {sequence} of the history of {namespace!r} in table {self.table} is missing. {_MEND}"
             )
         return self._pointer(item)
 
