@@ -35,6 +35,10 @@ class SqsEventQueue:
         for body in _bodies(namespace, events):
             self._client.call("SendMessage", QueueUrl=self._url, MessageBody=body)
 
+    def close(self) -> None:
+        """See `EventQueue.close`."""
+        self._client.close()
+
     @cached_property
     def _url(self) -> str:
         if "://" in self._queue:

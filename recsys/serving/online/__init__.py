@@ -170,6 +170,9 @@ class EventQueue(Protocol):
     def send(self, namespace: str, events: Sequence[StoredEvent]) -> None:
         """Hand events over durably; after a `StorageError` any of them may have arrived, and all can be sent again."""
 
+    def close(self) -> None:
+        """Give connections back; the next call opens them again."""
+
 
 def _packed(magic: bytes, sizes: bytes, *arrays: NDArray[Any]) -> bytes:
     body = sizes + b"".join(one.tobytes() for one in arrays)
