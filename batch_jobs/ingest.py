@@ -44,6 +44,7 @@ def ingest(stores: Stores, namespace: str, config: IngestConfig, screen: Screen)
     if users:
         stores.online.put_user_profiles(namespace, users)
     online = drain_online(stores, stores.online, namespace) if isinstance(stores.online, EventFeed) else 0
+    compacted = stores.events.compact(namespace)
     if rejected.rows:
         screen.note(rejected.summary())
     return {
@@ -51,6 +52,7 @@ def ingest(stores: Stores, namespace: str, config: IngestConfig, screen: Screen)
         "events_from_files": added,
         "files_known_already": known,
         "events_from_api": online,
+        "queue_files_compacted": compacted,
         "items_described": len(items),
         "users_described": len(users),
         "rows_rejected": rejected.rows,
@@ -75,7 +77,7 @@ def drain_online(stores: Stores, feed: EventFeed, namespace: str) -> int:
         last = feed.last_position(namespace)
         if last < after:
             raise StorageError(
-                f"the event log of namespace {namespace!r} under {stores.events.root} holds online events up to "
+                f"the event log of namespace {namespace!r} under {stores.events.files} holds online events up to "
                 f"position {after}, but the online store ends at {last}: it was lost or replaced. Restore the online "
                 "store; or, if that cannot be done, rename the log's files online-*.parquet to "
                 "kept-online-*.parquet: their events stay, and positions start anew"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from batch_jobs.event_log import EventLog
-from recsys.stores import ServingStores, located, setting
+from batch_jobs.log_files import log_files
+from recsys.stores import ServingStores
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,6 +19,4 @@ class Stores(ServingStores):
     def from_environment(cls) -> Stores:
         """Open what RECSYS_ARTIFACTS, RECSYS_REGISTRY, RECSYS_ONLINE and RECSYS_EVENTS name."""
         shared = ServingStores.from_environment()
-        _, folder = located("RECSYS_EVENTS", setting("RECSYS_EVENTS"))
-        events = EventLog(Path(folder))
-        return cls(shared.artifacts, shared.registry, shared.online, events)
+        return cls(shared.artifacts, shared.registry, shared.online, EventLog(log_files()))

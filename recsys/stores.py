@@ -9,6 +9,7 @@ from pathlib import Path
 from recsys.artifacts import ArtifactStore, LocalArtifactStore, LocalModelRegistry, ModelRegistry
 from recsys.errors import ConfigError
 from recsys.serving import ModelLoader, OnlineStore, RecommendationService, SQLiteOnlineStore
+from recsys.serving.online import EventQueue
 
 DEFAULTS = {
     "RECSYS_ARTIFACTS": "file:./var/artifacts",
@@ -22,7 +23,8 @@ FORMS = {
     "RECSYS_ARTIFACTS": ("file:FOLDER", "s3://BUCKET/PREFIX"),
     "RECSYS_REGISTRY": ("file:FOLDER", "dynamodb://TABLE"),
     "RECSYS_ONLINE": ("sqlite:FILE", "dynamodb://TABLE"),
-    "RECSYS_EVENTS": ("file:FOLDER",),
+    "RECSYS_EVENTS": ("file:FOLDER", "s3://BUCKET/PREFIX"),
+    "RECSYS_QUEUE": ("sqs://QUEUE",),
 }
 """The URLs each of them may be."""
 
@@ -82,14 +84,26 @@ def model_registry(url: str) -> ModelRegistry:
 
 
 def online_store(url: str) -> OnlineStore:
-    """Open ``sqlite:FILE`` or ``dynamodb://TABLE``."""
+    """Open ``sqlite:FILE`` or ``dynamodb://TABLE``; the latter sends events through what RECSYS_QUEUE names."""
     scheme, place = located("RECSYS_ONLINE", url)
     if scheme == "dynamodb":
         from recsys.aws.client import connect
         from recsys.aws.dynamodb import DynamoOnlineStore
 
-        return DynamoOnlineStore(place, connect("dynamodb"))
+        return DynamoOnlineStore(place, connect("dynamodb"), event_queue())
     return SQLiteOnlineStore(Path(place))
+
+
+def event_queue() -> EventQueue | None:
+    """Open ``sqs://QUEUE``, a name or an URL, which RECSYS_QUEUE names; None where it names none."""
+    url = os.environ.get("RECSYS_QUEUE")
+    if not url:
+        return None
+    _, queue = located("RECSYS_QUEUE", url)
+    from recsys.aws.client import connect
+    from recsys.aws.sqs import SqsEventQueue
+
+    return SqsEventQueue(queue, connect("sqs"))
 
 
 def cache_folder() -> Path:
@@ -103,6 +117,6 @@ def located(name: str, url: str) -> tuple[str, str]:
     scheme, _, place = url.partition(":")
     place = place.removeprefix("//")
     if not place or scheme not in [form.partition(":")[0] for form in FORMS[name]]:
-        known = f"this release knows {' and '.join(FORMS[name])}, as in {DEFAULTS[name]}"
+        known = f"this release knows {' and '.join(FORMS[name])}"
         raise ConfigError(f"{name}={url!r} cannot be used: {known}")
     return scheme, place

@@ -20,6 +20,12 @@ _TRANSIENT = {
     "ThrottlingException",
     "TransactionInProgressException",
 }
+_REMEDIES = {
+    "AccessDeniedException": "Give this role the right to it, as the deployment's policies do",
+    "ExpiredTokenException": "Renew the credentials",
+    "ResourceNotFoundException": "Create the table as the deployment's template does, or correct its name",
+    "UnrecognizedClientException": "Correct the credentials",
+}
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
 
 
@@ -40,7 +46,8 @@ class AwsError(StorageError):
         self.operation = operation
         self.code = code
         self.answer = answer or {}
-        super().__init__(f"{operation} failed: {code}: {message}")
+        remedy = f". {_REMEDIES[code]}" if code in _REMEDIES else ""
+        super().__init__(f"{operation} failed: {code}: {message}{remedy}")
 
     @property
     def transient(self) -> bool:

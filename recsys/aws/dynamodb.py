@@ -130,6 +130,8 @@ class DynamoOnlineStore:
     def close(self) -> None:
         """See `OnlineStore.close`."""
         self._client.close()
+        if self.queue is not None:
+            self.queue.close()
 
     def _packed_puts(
         self, kind: str, owner: str, records: Iterable[tuple[str, UserState | StoredList]]
@@ -202,5 +204,5 @@ def _reading(what: str) -> Iterator[None]:
     """Turn what reading an item of another form raises into `ArtifactError`."""
     try:
         yield
-    except (DataError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, DataError, KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"a stored {what} is damaged: {error}") from error

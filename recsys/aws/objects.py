@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -16,6 +17,8 @@ PART_BYTES = 1 << 23
 
 THREADS = 4
 """Parts on their way at once, each in memory."""
+
+_AT_ONCE = 1000  # as many as S3 removes by one call
 
 
 class Objects:
@@ -54,6 +57,25 @@ class Objects:
                 return b"", 0
             raise
         return answer["Body"], int(answer["ContentRange"].rpartition("/")[2])
+
+    def names(self, folder: str) -> list[str]:
+        """Return what follows `folder` in every key that begins with it, ascending."""
+        start, names = self._prefix + folder, list[str]()
+        more = dict[str, str]()
+        while True:
+            answer = self._call("ListObjectsV2", Prefix=start, **more)
+            names += [one["Key"].removeprefix(start) for one in answer.get("Contents", [])]
+            if not answer["IsTruncated"]:
+                return names
+            more = {"ContinuationToken": answer["NextContinuationToken"]}
+
+    def remove(self, keys: Sequence[str]) -> None:
+        """Remove objects; those that are missing are no fault."""
+        for start in range(0, len(keys), _AT_ONCE):
+            listed = [{"Key": self._prefix + key} for key in keys[start : start + _AT_ONCE]]
+            answer = self._call("DeleteObjects", Delete={"Objects": listed, "Quiet": True})
+            for refused in answer.get("Errors", []):
+                raise StorageError(f"s3://{self._bucket}/{refused['Key']} was not removed: {refused['Code']}")
 
     def sha256(self, key: str) -> str | None:
         """Hash of what is stored, None if it is missing."""

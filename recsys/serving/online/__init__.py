@@ -160,11 +160,18 @@ class EventFeed(Protocol):
         """Return a position no event of the namespace is beyond, 0 in a new store; removing events never lowers it."""
 
 
+POSITIONS_A_SECOND = 1_000_000 << 11
+"""Positions of events that go through an `EventQueue` are times: so many to a second."""
+
+
 class EventQueue(Protocol):
     """On the way to the event log: at least once, in any order; the log knows an event by its id."""
 
     def send(self, namespace: str, events: Sequence[StoredEvent]) -> None:
         """Hand events over durably; after a `StorageError` any of them may have arrived, and all can be sent again."""
+
+    def close(self) -> None:
+        """Give connections back; the next call opens them again."""
 
 
 def _packed(magic: bytes, sizes: bytes, *arrays: NDArray[Any]) -> bytes:
