@@ -4,6 +4,7 @@ import threading
 from collections import Counter
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -134,6 +135,20 @@ def test_a_store_that_does_not_look_at_what_is_there_is_caught(s3, tmp_path, mon
     s3.before = overtaken(s3, "short.npy")
     s3.store(tmp_path).put(described, ARRAYS)
     with pytest.raises(ArtifactError):
+        s3.store(tmp_path).open("shop", described.version)
+
+
+@pytest.mark.parametrize("s3", ["ministack"], indirect=True)  # moto compares no checksums
+@pytest.mark.parametrize("file", ["long.npy", "short.npy", "manifest.json"])
+def test_what_is_damaged_on_its_way_is_not_stored(s3, tmp_path, file):
+    def flip(request):
+        if request.method == "PUT" and request.url.partition("?")[0].endswith(file):
+            request.body = BytesIO(DAMAGES["flipped"](request.body.read()))
+
+    s3.before, described = flip, manifest()
+    with pytest.raises(StorageError, match="BadDigest"):
+        s3.store(tmp_path).put(described, ARRAYS)
+    with pytest.raises(NoModelError):
         s3.store(tmp_path).open("shop", described.version)
 
 
