@@ -18,7 +18,7 @@ def server(answer):
 
     class Handler(Exchange):
         def do_POST(self):
-            answer(self, self.rfile.read(int(self.headers["content-length"])))
+            answer(self, self.rfile.read(int(self.headers.get("content-length", 0))))
 
         do_GET = do_POST
 

@@ -13,7 +13,7 @@ from clouds import KEYS
 from faulty import server
 
 from recsys.artifacts import describe
-from recsys.aws.client import AwsError, connect
+from recsys.aws.client import AwsError, BotoClient, connect
 from recsys.aws.signed_s3 import SignedS3Client
 from recsys.stores import artifact_store
 
@@ -31,12 +31,12 @@ BREAKS = {
 def ask(monkeypatch):
     """Ask for a part of an object, from a server that answers with a function's doing."""
 
-    def download(answer):
+    def download(answer, kind=connect):
         with server(answer) as url:
             for variable, value in {**KEYS, "AWS_ENDPOINT_URL": url, "AWS_SESSION_TOKEN": "T/+="}.items():
                 monkeypatch.setenv(variable, value)
-            with closing(connect("s3")) as client:
-                assert isinstance(client, SignedS3Client)
+            with closing(kind("s3")) as client:
+                assert isinstance(client, SignedS3Client if kind is connect else BotoClient)
                 return client.call("GetObject", Bucket="models", Key="a prefix/ü+~.npy", Range="bytes=0-3")
 
     return download
@@ -68,6 +68,13 @@ def test_a_part_comes_with_the_length_of_the_whole_and_is_asked_for_as_boto3_doe
 def test_a_part_that_breaks_is_asked_for_again(ask, fault):
     answers = [lambda exchange, _: BREAKS[fault](exchange)] * 2 + [part]
     assert ask(lambda exchange, body: answers.pop(0)(exchange, body))["Body"] == b"part"
+    assert not answers
+
+
+@pytest.mark.parametrize("fault", ["internal error", "cut"])
+def test_boto3_asks_again_too(ask, fault):
+    answers = [lambda exchange, _: BREAKS[fault](exchange), part]
+    assert ask(lambda exchange, body: answers.pop(0)(exchange, body), BotoClient)["Body"] == b"part"
     assert not answers
 
 
