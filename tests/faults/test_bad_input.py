@@ -26,6 +26,7 @@ import pytest
 
 from batch_jobs import cli
 from batch_jobs.event_log import EventLog
+from batch_jobs.log_files import LocalLogFiles
 from batch_jobs.stores import Stores
 from recsys.artifacts import LocalArtifactStore, LocalModelRegistry, unpack
 from recsys.serving import SQLiteOnlineStore
@@ -133,7 +134,7 @@ def stores_of(folder):
             LocalArtifactStore(var / "artifacts"),
             LocalModelRegistry(var / "registry"),
             SQLiteOnlineStore(var / "online.db"),
-            EventLog(var / "events"),
+            EventLog(LocalLogFiles(var / "events")),
         )
     )
     return OPENED[-1]
@@ -352,7 +353,7 @@ USAGE = {
     "URL of another scheme": (
         "train",
         2,
-        r"RECSYS_ARTIFACTS='ftp://x' cannot be used",
+        r"RECSYS_ARTIFACTS='ftp://x' cannot be used: .* file:FOLDER and s3://BUCKET/PREFIX",
         {"RECSYS_ARTIFACTS": "ftp://x"},
     ),
     "URL without scheme": ("ingest e.csv", 2, r"RECSYS_EVENTS='events' cannot", {"RECSYS_EVENTS": "events"}),
