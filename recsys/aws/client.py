@@ -7,6 +7,7 @@ import os
 import random
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Protocol
 
 from recsys.errors import ConfigError, StorageError
@@ -123,9 +124,15 @@ class BotoClient:
         from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
         from botocore.parsers import ResponseParserError
 
+        ask = partial(getattr(self._client, xform_name(operation)), **parameters)
         try:
-            answer: dict[str, Any] = getattr(self._client, xform_name(operation))(**parameters)
-            return answer | {"Body": answer["Body"].read()} if "Body" in answer else answer
+            answer: dict[str, Any] = ask()
+            if "Body" not in answer:
+                return answer
+            try:
+                return answer | {"Body": answer["Body"].read()}
+            except BotoCoreError:  # boto3 tries again until an answer begins, not when it breaks off
+                return answer | {"Body": ask()["Body"].read()}
         except ClientError as error:
             told: dict[str, Any] = error.response
             raise AwsError(operation, told["Error"]["Code"], told["Error"].get("Message", ""), told) from error
