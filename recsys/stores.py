@@ -65,10 +65,10 @@ def artifact_store(url: str) -> ArtifactStore:
     """Open ``file:FOLDER`` or ``s3://BUCKET/PREFIX``; the latter keeps what it downloads under RECSYS_CACHE."""
     scheme, place = located("RECSYS_ARTIFACTS", url)
     if scheme == "s3":
-        from recsys.aws.client import BotoClient
+        from recsys.aws.client import connect
         from recsys.aws.s3 import S3ArtifactStore
 
-        return S3ArtifactStore(place, cache_folder(), BotoClient("s3"))
+        return S3ArtifactStore(place, cache_folder(), connect("s3"))
     return LocalArtifactStore(Path(place))
 
 

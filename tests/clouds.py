@@ -46,20 +46,32 @@ _PATIENCE_S = 60
 @contextmanager
 def cloud(name):
     """Start a stand-in; gives the environment a client needs to reach it."""
+    with serving(_moto if name == "moto" else _ministack) as url:
+        yield KEYS | {"AWS_ENDPOINT_URL": url}
+
+
+@contextmanager
+def serving(command_of):
+    """Start a server by the command and environment `command_of` gives for a port; gives its URL once it answers."""
     port = _free_port()
+    command, extra = command_of(str(port))
     url = f"http://127.0.0.1:{port}"
-    if name == "moto":
-        command, extra = [sys.executable, "-c", _MOTO, "-H", "127.0.0.1", "-p", str(port)], {}
-    else:
-        command, extra = [_BIN / "ministack"], {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port)}
     with TemporaryFile() as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | KEYS | extra)
         try:
             _await_answer(url, process)
-            yield KEYS | {"AWS_ENDPOINT_URL": url}
+            yield url
         finally:
             process.terminate()
             process.wait(timeout=30)
+
+
+def _moto(port):
+    return [sys.executable, "-c", _MOTO, "-H", "127.0.0.1", "-p", port], {}
+
+
+def _ministack(port):
+    return [_BIN / "ministack"], {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": port}
 
 
 def _free_port():

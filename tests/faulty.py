@@ -6,7 +6,7 @@ import struct
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread, local
+from threading import Thread
 from urllib.parse import urlsplit
 
 THROTTLED = json.dumps({"__type": "com.amazonaws.dynamodb#ProvisionedThroughputExceededException"}).encode()
@@ -61,16 +61,23 @@ class Exchange(BaseHTTPRequestHandler):
 
 
 class Upstream:
-    """The server behind: each thread keeps a connection to it."""
+    """The server behind, over connections that are kept until `close`."""
 
     def __init__(self, url):
-        self._host = urlsplit(url).netloc
-        self._of_thread = local()
+        self._host, self._idle = urlsplit(url).netloc, []
 
     def post(self, headers, body):
-        if not hasattr(self._of_thread, "connection"):
-            self._of_thread.connection = HTTPConnection(self._host, timeout=30)
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = HTTPConnection(self._host, timeout=30)
         kept = {name: value for name, value in headers.items() if name.lower() != "content-length"}
-        self._of_thread.connection.request("POST", "/", body, kept)
-        answer = self._of_thread.connection.getresponse()
-        return answer.status, answer.read()
+        connection.request("POST", "/", body, kept)
+        answer = connection.getresponse()
+        told = answer.status, answer.read()
+        self._idle.append(connection)
+        return told
+
+    def close(self):
+        while self._idle:
+            self._idle.pop().close()

@@ -63,12 +63,15 @@ class Client(Protocol):
 
 
 def connect(service: str) -> Client:
-    """Return a client for ``dynamodb`` or ``sqs``: the light one where the environment holds keys and a region."""
+    """Return a client for dynamodb, s3 or sqs: a light one where the environment holds keys and a region."""
     from recsys.aws.signed import SignedClient
+    from recsys.aws.signed_s3 import SignedS3Client
     from recsys.aws.sigv4 import Keys
 
     keys, region = Keys.from_environment(), _region()
-    return SignedClient(service, keys, region) if keys and region else BotoClient(service)
+    if not (keys and region):
+        return BotoClient(service)
+    return SignedS3Client(keys, region) if service == "s3" else SignedClient(service, keys, region)
 
 
 def tries(seconds: float) -> Iterator[int]:

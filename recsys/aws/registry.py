@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,13 +10,12 @@ from typing import Any
 
 from recsys.artifacts.manifest import ArtifactManifest, check_name
 from recsys.artifacts.registry import Pointer
-from recsys.aws.client import AwsError, Client
+from recsys.aws.client import AwsError, Client, tries
 from recsys.errors import ArtifactError, ConflictError, NoModelError, StorageError
 
 CURRENT = "current"
 _MEND = "Restore the table to a point in time, or remove the items of the namespace and publish again"
-_ATTEMPTS = 6  # to move while the transactions of others hold the same items
-_PAUSE_S = 0.05  # before the second attempt, on average half of it; twice as long before each further one
+_PATIENCE_S = 2.0  # while transactions of others hold the same items
 
 
 class DynamoModelRegistry:
@@ -86,8 +83,7 @@ class DynamoModelRegistry:
         pointer = Pointer(sequence + 1, version, manifest_sha256, previous, now)
         mark = uuid.uuid4().hex
         actions = self._actions(namespace, pointer, mark)
-        for attempt in range(_ATTEMPTS):
-            time.sleep(random.random() * _PAUSE_S * (2**attempt - 1))
+        for _ in tries(_PATIENCE_S):
             try:
                 with self._explained():
                     self._client.call("TransactWriteItems", TransactItems=actions, ClientRequestToken=mark)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import time
+import weakref
 import zlib
 from base64 import b64decode, b64encode
+from collections.abc import Callable
 from functools import cached_property
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import TYPE_CHECKING, Any
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 
 _TARGETS = {"dynamodb": "DynamoDB_20120810", "sqs": "AmazonSQS"}
 _CONNECT_S, _READ_S = 1.0, 2.0
-_TRIES_S, _MOST_TRIES = 3.0, 4
+_MOST_TRIES = 4
+_Request = tuple[str, str, bytes, dict[str, str]]
 
 
 class SignedClient:
@@ -35,19 +38,25 @@ class SignedClient:
     region : str
     """
 
+    _tries_s = 3.0
+
     def __init__(self, service: str, keys: Keys, region: str) -> None:
         self._service, self._keys, self._region = service, keys, region
         url = os.environ.get(f"AWS_ENDPOINT_URL_{service.upper()}") or os.environ.get("AWS_ENDPOINT_URL")
         suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
         self._scheme, self._host = _endpoint(url or f"https://{service}.{region}.{suffix}")
         self._idle: list[HTTPConnection] = []
+        weakref.finalize(self, _close_all, self._idle)
 
     def call(self, operation: str, **parameters: Any) -> dict[str, Any]:
         """See `Client.call`."""
         body = json.dumps(parameters, default=_text_of).encode()
-        for number in tries(_TRIES_S):
+        return self._tried(lambda: self._once(operation, body))
+
+    def _tried(self, once: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        for number in tries(self._tries_s):
             try:
-                return self._once(operation, body)
+                return once()
             except AwsError as error:
                 refusal = error
             if not refusal.transient or number + 1 == _MOST_TRIES:
@@ -56,20 +65,12 @@ class SignedClient:
 
     def close(self) -> None:
         """See `Client.close`."""
-        while (connection := self._kept()) is not None:
-            connection.close()
+        _close_all(self._idle)
 
     def _once(self, operation: str, body: bytes) -> dict[str, Any]:
-        headers = {
-            "host": self._host,
-            "content-type": "application/x-amz-json-1.0",
-            "x-amz-target": f"{_TARGETS[self._service]}.{operation}",
-        }
-        headers = signed(self._keys, self._region, self._service, headers, body, at_s=time.time())
-        try:
-            response, data = self._exchanged(body, headers)
-        except (OSError, HTTPException) as error:
-            raise AwsError(operation, UNREACHABLE, str(error) or type(error).__name__) from error
+        target = f"{_TARGETS[self._service]}.{operation}"
+        headers = {"content-type": "application/x-amz-json-1.0", "x-amz-target": target}
+        response, data = self._answer(operation, "POST", "/", headers, body)
         if response.status != 200:
             raise _refused(operation, response, data)
         try:
@@ -77,12 +78,23 @@ class SignedClient:
         except (ValueError, RecursionError) as error:
             raise AwsError(operation, UNREACHABLE, f"the answer cannot be read: {error}") from error
 
-    def _exchanged(self, body: bytes, headers: dict[str, str]) -> tuple[HTTPResponse, bytes]:
+    def _answer(
+        self, operation: str, method: str, path: str, headers: dict[str, str], body: bytes
+    ) -> tuple[HTTPResponse, bytes]:
+        told = {**headers, "host": self._host}
+        keys, region, service = self._keys, self._region, self._service
+        told = signed(keys, region, service, told, body, at_s=time.time(), method=method, path=path)
+        try:
+            return self._exchanged((method, path, body, told))
+        except (OSError, HTTPException) as error:
+            raise AwsError(operation, UNREACHABLE, str(error) or type(error).__name__) from error
+
+    def _exchanged(self, request: _Request) -> tuple[HTTPResponse, bytes]:
         """Send and receive; at once again on a new connection where a kept one turns out to be closed."""
-        kept = self._kept()
+        kept = _popped(self._idle)
         if kept is not None:
             try:
-                return self._exchanged_over(kept, body, headers)
+                return self._exchanged_over(kept, request)
             except (OSError, HTTPException) as error:
                 self.close()  # what happened to one kept connection has happened to its like
                 if isinstance(error, TimeoutError):
@@ -90,13 +102,11 @@ class SignedClient:
         connection = self._new()
         connection.connect()
         connection.sock.settimeout(_READ_S)
-        return self._exchanged_over(connection, body, headers)
+        return self._exchanged_over(connection, request)
 
-    def _exchanged_over(
-        self, connection: HTTPConnection, body: bytes, headers: dict[str, str]
-    ) -> tuple[HTTPResponse, bytes]:
+    def _exchanged_over(self, connection: HTTPConnection, request: _Request) -> tuple[HTTPResponse, bytes]:
         try:
-            connection.request("POST", "/", body, headers)
+            connection.request(*request)
             response = connection.getresponse()
             data = response.read()
         except BaseException:
@@ -105,12 +115,6 @@ class SignedClient:
         if connection.sock is not None:  # the server keeps it too
             self._idle.append(connection)
         return response, data
-
-    def _kept(self) -> HTTPConnection | None:
-        try:
-            return self._idle.pop()
-        except IndexError:  # never asked first: another thread may take the last one
-            return None
 
     def _new(self) -> HTTPConnection:
         if self._scheme == "http":
@@ -123,6 +127,18 @@ class SignedClient:
         from ssl import create_default_context
 
         return create_default_context()
+
+
+def _popped(idle: list[HTTPConnection]) -> HTTPConnection | None:
+    try:
+        return idle.pop()
+    except IndexError:  # never asked first: another thread may take the last one
+        return None
+
+
+def _close_all(idle: list[HTTPConnection]) -> None:
+    while (connection := _popped(idle)) is not None:
+        connection.close()
 
 
 def _endpoint(url: str) -> tuple[str, str]:

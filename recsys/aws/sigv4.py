@@ -1,4 +1,4 @@
-"""AWS Signature Version 4 of a POST to the root of a service, by the standard library.
+"""AWS Signature Version 4 of a request without a query, by the standard library.
 
 `botocore.auth` gives the same bytes, and is what the tests hold this against; but it cannot be imported without
 urllib3, dateutil and most of botocore, which takes longer than everything else a first call does.
@@ -30,10 +30,19 @@ class Keys:
 
 
 def signed(
-    keys: Keys, region: str, service: str, headers: Mapping[str, str], body: bytes, *, at_s: float
+    keys: Keys,
+    region: str,
+    service: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    at_s: float,
+    method: str = "POST",
+    path: str = "/",
 ) -> dict[str, str]:
     """Return the headers, names in lower case and `host` among them, with date, token and signature.
 
+    The path is encoded as it is sent.
     See https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
     """
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(at_s))
@@ -42,7 +51,7 @@ def signed(
         told["x-amz-security-token"] = keys.session_token
     names = sorted(told)
     lines = "".join(f"{name}:{told[name]}\n" for name in names)
-    request = "\n".join(["POST", "/", "", lines, ";".join(names), hashlib.sha256(body).hexdigest()])
+    request = "\n".join([method, path, "", lines, ";".join(names), hashlib.sha256(body).hexdigest()])
     scope = f"{stamp[:8]}/{region}/{service}/aws4_request"
     to_sign = "\n".join(["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(request.encode()).hexdigest()])
     key = b"AWS4" + keys.secret_key.encode()

@@ -86,7 +86,7 @@ def test_boto3_is_as_patient(start, fault):
 def test_what_does_not_pass_ends(start, fault):
     failing = Failing((FAULTS | GARBLED)[fault], 100)
     client = start(failing)
-    with pytest.raises(AwsError, match="^GetItem failed: ") as caught:
+    with pytest.raises(AwsError, match=r"^GetItem failed: ") as caught:
         client.call("GetItem")
     assert caught.value.transient
     assert failing.asked == 4
@@ -125,7 +125,7 @@ def test_nobody_waits_for_a_server_that_hangs(start, monkeypatch):
 
 def test_nobody_waits_for_a_server_that_is_not_there(start, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    with pytest.raises(AwsError, match="Unreachable: .*refused"):
+    with pytest.raises(AwsError, match=r"Unreachable: .*refused"):
         SignedClient("dynamodb", signed.Keys("a", "b"), "eu-central-1").call("GetItem")
 
 
