@@ -130,8 +130,8 @@ class DynamoOnlineStore:
     def close(self) -> None:
         """See `OnlineStore.close`."""
         self._client.close()
-        if self._queue is not None:
-            self._queue.close()
+        if self.queue is not None:
+            self.queue.close()
 
     def _packed_puts(
         self, kind: str, owner: str, records: Iterable[tuple[str, UserState | StoredList]]

@@ -35,6 +35,9 @@ class Sent(list):
     def send(self, namespace, events):
         self.extend(events)
 
+    def close(self):
+        pass
+
 
 @pytest.fixture(params=[*EMBEDDED, *REMOTE])
 def store(request, tmp_path, aws):
