@@ -54,7 +54,9 @@ class Screen:
                 progress.update(task, completed=1, total=1)
 
     def note(self, text: str) -> None:
-        """Say something worth knowing on stderr; a machine finds it under "notes"."""
+        """Say something worth knowing on stderr, once; a machine finds it under "notes"."""
+        if text in self.notes:
+            return
         self.notes.append(text)
         self._err.print(Text(text))
 

@@ -1,64 +1,107 @@
-"""The nightly run: ingest, train, evaluate, gate, publish, in this order."""
+"""The nightly run: ingest, judge, train, publish, in this order; each a step that can be repeated on its own.
+
+A step takes the settings and what the steps before it told, and tells its own part: plain JSON of a few kilobytes.
+Everything big goes through the stores, so a step does not care where the others ran: `recsys nightly` calls them one
+after the other, the state machine of `state_machine.json` calls the same ones on Lambda or on AWS Batch.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from batch_jobs.config import JobConfig
 from batch_jobs.console import Screen
-from batch_jobs.evaluate import Judgement, check_test_file, judge, show
+from batch_jobs.evaluate import check_test_file, judge, show
 from batch_jobs.gate import gate, gate_metric
 from batch_jobs.ingest import ingest
 from batch_jobs.publish import publish
 from batch_jobs.stores import Stores
-from batch_jobs.train import Logged, check_settings, described, fit, make_model, make_servable, read_log, store
-from recsys.artifacts import ArtifactManifest
+from batch_jobs.train import check_settings, described, fit, make_model, make_servable, read_log, store
+from recsys.artifacts import ArtifactManifest, Pointer
+
+Told = Mapping[str, Any]
+"""By step: what it told."""
 
 
 def nightly(stores: Stores, config: JobConfig, screen: Screen) -> dict[str, Any]:
-    """Take new events in, judge a candidate, and put it into service if it passes the gate.
-
-    With a cut in time or by user, the model that passed is trained once more on all events before it is published:
-    what is served knows the newest events, what was judged did not.
-    """
-    make_servable(config.model)
-    gate_metric(config.gate, config.evaluate)
-    check_settings(config)
-    check_test_file(config)
-    taken = ingest(stores, config.namespace, config.ingest, screen)
-    logged = read_log(stores, config.namespace, screen)
-    judgement = judge(stores, config, logged, screen)
-    results = show(judgement, screen)
-    verdict = gate(
-        judgement, _current(stores, config.namespace), config.gate, gate_metric(config.gate, config.evaluate)
-    )
-    screen.note(f"gate: passed, {verdict}")
-    manifest = _store(stores, config, logged, judgement, screen)
-    moved = publish(stores, config.namespace, manifest.version, screen)
+    """Take new events in, judge a candidate, and put it into service if it passes the gate."""
+    told: dict[str, Any] = {}
+    for name, step in STEPS.items():
+        told[name] = step(stores, config, told, screen)
+    taken, judged = told["ingest"], told["judge"]
     return {
-        **described(manifest),
+        **told["train"],
         "events_added": taken["events_from_files"],
         "events_from_api": taken["events_from_api"],
         "rows_rejected": taken["rows_rejected"],
         "columns_used": taken["columns_used"],
         "columns_unused": taken["columns_unused"],
-        "split": judgement.split.name,
-        "gate": verdict,
-        "before": moved["before"],
-        "results": results,
+        "split": judged["split"],
+        "gate": judged["gate"],
+        "before": told["publish"]["before"],
+        "results": judged["results"],
     }
 
 
-def _store(stores: Stores, config: JobConfig, logged: Logged, judgement: Judgement, screen: Screen) -> ArtifactManifest:
-    fitted = judgement.fitted
-    if judgement.split.name != "given":
-        fitted = fit(stores, make_model(config.model), logged.interactions, config, screen)
-    metrics = {name: value for name, value in judgement.candidate.to_json()["means"].items() if value is not None}
-    return store(stores, config, fitted, logged.events_through, metrics, judgement.split.name)
+def _ingest(stores: Stores, config: JobConfig, told: Told, screen: Screen) -> dict[str, Any]:
+    """Take new events in, after every setting that can be refused without them was looked at."""
+    make_servable(config.model)
+    gate_metric(config.gate, config.evaluate)
+    check_settings(config)
+    check_test_file(config)
+    return ingest(stores, config.namespace, config.ingest, screen)
 
 
-def _current(stores: Stores, namespace: str) -> ArtifactManifest | None:
-    pointer = stores.registry.current(namespace)
+def _judge(stores: Stores, config: JobConfig, told: Told, screen: Screen) -> dict[str, Any]:
+    """Judge a candidate, and say in words why it passes the gate; a refusal is an error.
+
+    What it was judged against is told by its sequence number. A candidate judged by a test file of its own has learned
+    from all events and is stored here: there is nothing left to train.
+    """
+    current = stores.registry.current(config.namespace)
+    logged = read_log(stores, config, screen)
+    judgement = judge(stores, config, logged, screen)
+    results = show(judgement, screen)
+    metric = gate_metric(config.gate, config.evaluate)
+    verdict = gate(judgement, _manifest(stores, config.namespace, current), config.gate, metric)
+    screen.note(f"gate: passed, {verdict}")
+    name, means = judgement.split.name, judgement.candidate.to_json()["means"]
+    metrics = {one: value for one, value in means.items() if value is not None}
+    judged = {"split": name, "gate": verdict, "against": current.sequence if current else 0, "metrics": metrics}
+    if name == "given":
+        judged["stored"] = described(store(stores, config, judgement.fitted, logged, metrics, name))
+    return {**judged, "results": results}
+
+
+def _train(stores: Stores, config: JobConfig, told: Told, screen: Screen) -> dict[str, Any]:
+    """Train what passed on all events and store it: what is served knows the newest, what was judged did not."""
+    judged = told["judge"]
+    if "stored" in judged:
+        return dict(judged["stored"])
+    logged = read_log(stores, config, screen)
+    fitted = fit(stores, make_model(config.model), logged.interactions, config, screen)
+    manifest = store(stores, config, fitted, logged, judged["metrics"], judged["split"])
+    return described(manifest)
+
+
+def _publish(stores: Stores, config: JobConfig, told: Told, screen: Screen) -> dict[str, Any]:
+    """Put the version that was trained into service, unless another came there since the gate looked."""
+    version, against = told["train"]["version"], told["judge"]["against"]
+    return publish(stores, config.namespace, version, screen, expected=against)
+
+
+STEPS: dict[str, Callable[[Stores, JobConfig, Told, Screen], dict[str, Any]]] = {
+    "ingest": _ingest,
+    "judge": _judge,
+    "train": _train,
+    "publish": _publish,
+}
+"""The steps in order. Repeating one is safe: a repeated train makes a second version, and only the one told last is
+published; publishing it again changes nothing."""
+
+
+def _manifest(stores: Stores, namespace: str, pointer: Pointer | None) -> ArtifactManifest | None:
     if pointer is None:
         return None
     return stores.artifacts.open(namespace, pointer.version, manifest_sha256=pointer.manifest_sha256, names=()).manifest

@@ -8,17 +8,27 @@ from typing import Any
 from batch_jobs.console import Screen, Step
 from batch_jobs.stores import Stores
 from recsys.artifacts import Artifact, Pointer, unpack
-from recsys.errors import NoModelError
+from recsys.errors import ConflictError, NoModelError
 from recsys.serving import UserState
 
 
-def publish(stores: Stores, namespace: str, version: str, screen: Screen) -> dict[str, Any]:
+def publish(
+    stores: Stores, namespace: str, version: str, screen: Screen, *, expected: int | None = None
+) -> dict[str, Any]:
     """Write the user states of a version, then move the pointer to it: what the pointer names is always complete.
 
     The history is read before anything changes, so that a damaged one stops it there and not half-way.
     Running it again after a crash, or for the version in service, ends in the same state.
+
+    Raises `ConflictError`, before anything changes, if another version is in service than that of the sequence number
+    `expected` (0: none), which the gate compared this one with.
     """
     before = stores.registry.current(namespace)
+    if expected is not None and (before.sequence if before else 0) != expected and version != _name(before):
+        raise ConflictError(
+            f"version {_name(before)} of namespace {namespace!r} came into service after {version} was judged. "
+            "Judge again"
+        )
     stores.registry.history(namespace)
     artifact = unpack(stores.artifacts.open(namespace, version))
     _put_states(stores, artifact, screen)
@@ -79,5 +89,9 @@ def _moved(namespace: str, before: Pointer | None, after: Pointer) -> dict[str, 
         "namespace": namespace,
         "in_service": after.version,
         "sequence": after.sequence,
-        "before": before.version if before else None,
+        "before": _name(before),
     }
+
+
+def _name(pointer: Pointer | None) -> str | None:
+    return pointer.version if pointer else None
