@@ -14,11 +14,13 @@ THROTTLED = json.dumps({"__type": "com.amazonaws.dynamodb#ProvisionedThroughputE
 
 @contextmanager
 def server(answer):
-    """Start a server that hands each POST to `answer` as (`Exchange`, body); gives its URL."""
+    """Start a server that hands each POST and GET to `answer` as (`Exchange`, body); gives its URL."""
 
     class Handler(Exchange):
         def do_POST(self):
-            answer(self, self.rfile.read(int(self.headers["content-length"])))
+            answer(self, self.rfile.read(int(self.headers.get("content-length", 0))))
+
+        do_GET = do_POST
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as serving:
         thread = Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.02})
@@ -42,7 +44,7 @@ class Exchange(BaseHTTPRequestHandler):
 
     def reply(self, body, status=200, **headers):
         self.send_response(status)
-        for name, value in {"content-length": len(body), **headers}.items():
+        for name, value in {"content_length": len(body), **headers}.items():
             self.send_header(name.replace("_", "-"), str(value))
         self.end_headers()
         self.wfile.write(body)

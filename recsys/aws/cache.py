@@ -7,6 +7,7 @@ import os
 from collections.abc import Container, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from recsys.artifacts.manifest import MAX_MANIFEST_BYTES
@@ -43,36 +44,32 @@ class ArtifactCache:
         """See `ArtifactStore.open`."""
         folder = self._root / namespace / version
         with storing(f"caching version {version} under {self._root}"), _locked(folder.parent):
-            for is_last in (False, True):
-                try:
-                    if not folder.exists():
-                        _evict(folder.parent)
-                        folder.mkdir()
-                    self._complete(folder, manifest_sha256, names)
-                    os.utime(folder)
-                    return self._local.open(namespace, version, manifest_sha256=manifest_sha256, names=names)
-                except ArtifactError:
-                    _remove(folder)
-                    if is_last:
-                        raise
-        raise AssertionError
+            try:
+                return self._opened(folder, manifest_sha256, names)
+            except ArtifactError:
+                _remove(folder)
+                return self._opened(folder, manifest_sha256, names)
 
-    def _complete(self, folder: Path, manifest_sha256: str | None, names: Container[str] | None) -> None:
-        """Download what is missing: the manifest, and those arrays."""
+    def _opened(self, folder: Path, manifest_sha256: str | None, names: Container[str] | None) -> StoredArrays:
+        """Download what is missing, the manifest and those arrays, and verify all of it."""
         namespace, version = folder.parts[-2:]
         if not (folder / MANIFEST).exists():
             self._fetch_manifest(folder)
-        manifest = self._local.open(namespace, version, manifest_sha256=manifest_sha256, names=()).manifest
-        specs = [spec for spec in manifest.arrays if names is None or spec.name in names]
+        os.utime(folder)
+        open_cached = partial(self._local.open, namespace, version, manifest_sha256=manifest_sha256)
+        specs = [spec for spec in open_cached(names=()).manifest.arrays if names is None or spec.name in names]
         files = {f"{spec.name}.npy": spec.file_bytes for spec in specs}
         self._fetch(folder, {name: size for name, size in files.items() if not (folder / name).exists()})
+        return open_cached(names=names)
 
     def _fetch_manifest(self, folder: Path) -> None:
         namespace, version = folder.parts[-2:]
         found = self._objects.read(f"{namespace}/{version}/{MANIFEST}", 0, MAX_MANIFEST_BYTES + 1)
         if found is None:
-            _remove(folder)
             raise NoModelError(f"namespace {namespace!r} has no version {version!r} under {self._objects.url('')}")
+        if not folder.exists():
+            _evict(folder.parent)
+            folder.mkdir()
         draft = folder / f".{MANIFEST}"
         draft.write_bytes(found[0])
         draft.rename(folder / MANIFEST)

@@ -7,6 +7,7 @@ import os
 import random
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Protocol
 
 from recsys.errors import ConfigError, StorageError
@@ -19,6 +20,12 @@ _TRANSIENT = {
     "RequestThrottled",
     "ThrottlingException",
     "TransactionInProgressException",
+}
+_REMEDIES = {
+    "AccessDeniedException": "Give this role the right to it, as the deployment's policies do",
+    "ExpiredTokenException": "Renew the credentials",
+    "ResourceNotFoundException": "Create the table as the deployment's template does, or correct its name",
+    "UnrecognizedClientException": "Correct the credentials",
 }
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
 
@@ -40,7 +47,8 @@ class AwsError(StorageError):
         self.operation = operation
         self.code = code
         self.answer = answer or {}
-        super().__init__(f"{operation} failed: {code}: {message}")
+        remedy = f". {_REMEDIES[code]}" if code in _REMEDIES else ""
+        super().__init__(f"{operation} failed: {code}: {message}{remedy}")
 
     @property
     def transient(self) -> bool:
@@ -116,9 +124,15 @@ class BotoClient:
         from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
         from botocore.parsers import ResponseParserError
 
+        ask = partial(getattr(self._client, xform_name(operation)), **parameters)
         try:
-            answer: dict[str, Any] = getattr(self._client, xform_name(operation))(**parameters)
-            return answer | {"Body": answer["Body"].read()} if "Body" in answer else answer
+            answer: dict[str, Any] = ask()
+            if "Body" not in answer:
+                return answer
+            try:
+                return answer | {"Body": answer["Body"].read()}
+            except BotoCoreError:  # boto3 tries again until an answer begins, not when it breaks off
+                return answer | {"Body": ask()["Body"].read()}
         except ClientError as error:
             told: dict[str, Any] = error.response
             raise AwsError(operation, told["Error"]["Code"], told["Error"].get("Message", ""), told) from error

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
-from recsys.aws.batches import Item, delete, put, query, read_items, write_items
+from recsys.aws.batches import Item, delete, put, read_items, write_items
 from recsys.aws.client import Client
 from recsys.aws.event_items import event_of, events_of_user, insert_events
+from recsys.aws.packed_items import PARTS, get_item, get_packed, items_of, key, put_packed
 from recsys.errors import ArtifactError, DataError
 from recsys.events import InteractionEvent
 from recsys.serving.online import EventQueue, StoredList, UserState
 
-_SHARDS = 16  # partitions of what is enumerated: a partition takes 1,000 writes a second
-_PART_BYTES = 300_000  # an item holds 409,600; moto refuses more, as it counts binary in base64
+_LARGEST_DESCRIPTION = 400_000  # and the rest of an item's 409,600 bytes for its keys
 
 
 class DynamoOnlineStore:
     """See `OnlineStore`. Reads are strongly consistent, so that a version is whole for who follows its pointer.
 
     The table has a hash key `pk` and a range key `sk`, both text, and the time-to-live attribute `expires`: events are
-    known, and recent, for 30 days. Namespaces and versions are those `check_name` lets through.
+    known, and recent, for 30 days. Namespaces and versions are those `check_name` lets through. IAM actions: GetItem,
+    Query and PutItem to serve and to take events; BatchGetItem and BatchWriteItem besides, for jobs and heavy users.
 
     Parameters
     ----------
@@ -42,7 +41,7 @@ class DynamoOnlineStore:
 
     def put_users(self, namespace: str, version: str, states: Iterable[tuple[str, UserState]]) -> None:
         """See `OnlineStore.put_users`."""
-        self._write(self._packed_puts("S", f"{namespace}#{version}", states))
+        self._put_packed("S", f"{namespace}#{version}", states)
 
     def user_state(self, namespace: str, version: str, user: str) -> UserState | None:
         """See `OnlineStore.user_state`."""
@@ -51,7 +50,7 @@ class DynamoOnlineStore:
 
     def put_lists(self, namespace: str, version: str, lists: Iterable[tuple[str, StoredList]]) -> None:
         """See `OnlineStore.put_lists`."""
-        self._write(self._packed_puts("L", f"{namespace}#{version}", lists))
+        self._put_packed("L", f"{namespace}#{version}", lists)
 
     def user_list(self, namespace: str, version: str, user: str) -> StoredList | None:
         """See `OnlineStore.user_list`."""
@@ -64,8 +63,8 @@ class DynamoOnlineStore:
         with _reading("version"):
             self._write(
                 delete({"pk": item["pk"], "sk": item["sk"]})
-                for kind in "SLX"
-                for item in self._partitions(kind, owner, ProjectionExpression="pk, sk")
+                for kind in ("S", "L", PARTS)
+                for item in self._items(kind, owner, ProjectionExpression="pk, sk")
             )
 
     def append_events(self, namespace: str, events: Sequence[InteractionEvent]) -> int:
@@ -111,9 +110,11 @@ class DynamoOnlineStore:
 
     def item_metadata(self, namespace: str, items: Sequence[str]) -> dict[str, dict[str, Any]]:
         """See `OnlineStore.item_metadata`."""
-        keys = [_key("I", namespace, item) for item in dict.fromkeys(items)]
+        keys = [key("I", namespace, item) for item in dict.fromkeys(items)]
         with _reading("item"):
-            return {item["sk"]["S"]: json.loads(item["json"]["S"]) for item in self._read(keys)}
+            return {
+                item["sk"]["S"]: json.loads(item["json"]["S"]) for item in read_items(self._client, self.table, keys)
+            }
 
     def put_user_profiles(self, namespace: str, profiles: Mapping[str, Mapping[str, Any]]) -> None:
         """See `OnlineStore.put_user_profiles`; promises what `put_items` does."""
@@ -125,7 +126,7 @@ class DynamoOnlineStore:
 
     def check(self) -> None:
         """See `OnlineStore.check`."""
-        self._item(_key("I", "check", "check"))
+        get_item(self._client, self.table, key("I", "check", "check"))
 
     def close(self) -> None:
         """See `OnlineStore.close`."""
@@ -133,70 +134,31 @@ class DynamoOnlineStore:
         if self.queue is not None:
             self.queue.close()
 
-    def _packed_puts(
-        self, kind: str, owner: str, records: Iterable[tuple[str, UserState | StoredList]]
-    ) -> Iterator[dict[str, Any]]:
-        for user, one in records:
-            packed = one.to_bytes()
-            if len(packed) > _PART_BYTES:
-                yield put(_key(kind, owner, user) | self._put_parts(owner, packed))
-            else:
-                yield put(_key(kind, owner, user) | {"packed": {"B": packed}})
-
-    def _put_parts(self, owner: str, packed: bytes) -> Item:
-        """Store parts, named by what they hold: complete before the item that names them, and never overwritten."""
-        starts = range(0, len(packed), _PART_BYTES)
-        named = {"parts": {"S": hashlib.sha256(packed).hexdigest()}, "count": {"N": str(len(starts))}}
-        values = (packed[start : start + _PART_BYTES] for start in starts)
-        self._write(
-            put(key | {"packed": {"B": one}}) for key, one in zip(_part_keys(owner, named), values, strict=True)
-        )
-        return named
+    def _put_packed(self, kind: str, owner: str, records: Iterable[tuple[str, UserState | StoredList]]) -> None:
+        put_packed(self._client, self.table, kind, owner, records)
 
     def _packed(self, kind: str, owner: str, user: str) -> bytes | None:
-        item = self._item(_key(kind, owner, user))
-        if item is None:
-            return None
         with _reading("user state or list"):
-            if "packed" in item:
-                return bytes(item["packed"]["B"])
-            keys = _part_keys(owner, item)
-            parts = {one["sk"]["S"]: one["packed"]["B"] for one in self._read(keys)}
-            return b"".join(parts[key["sk"]["S"]] for key in keys)
+            return get_packed(self._client, self.table, kind, owner, user)
 
     def _put_described(self, kind: str, namespace: str, described: Mapping[str, Mapping[str, Any]]) -> None:
-        texts = {name: json.dumps(dict(one), allow_nan=False, ensure_ascii=False) for name, one in described.items()}
-        self._write(put(_key(kind, namespace, name) | {"json": {"S": text}}) for name, text in texts.items())
+        texts = {name: json.dumps(dict(one), allow_nan=False) for name, one in described.items()}
+        for name, text in texts.items():
+            if len(text) > _LARGEST_DESCRIPTION:
+                reason = f"what is told of {name!r} has {len(text):,} bytes; DynamoDB holds {_LARGEST_DESCRIPTION:,}"
+                raise DataError(reason, remedy="Leave some of its fields out")
+        self._write(put(key(kind, namespace, name) | {"json": {"S": text}}) for name, text in texts.items())
 
     def _all_described(self, kind: str, namespace: str) -> dict[str, dict[str, Any]]:
         with _reading("item or profile"):
-            found = {one["sk"]["S"]: json.loads(one["json"]["S"]) for one in self._partitions(kind, namespace)}
+            found = {one["sk"]["S"]: json.loads(one["json"]["S"]) for one in self._items(kind, namespace)}
         return dict(sorted(found.items()))
 
-    def _partitions(self, kind: str, owner: str, **more: Any) -> Iterator[Item]:
-        for shard in range(_SHARDS):
-            yield from query(self._client, self.table, "pk = :pk", {":pk": f"{kind}#{owner}#{shard:x}"}, **more)
-
-    def _item(self, key: Item) -> Item | None:
-        found: Item | None = self._client.call("GetItem", TableName=self.table, Key=key, ConsistentRead=True).get(
-            "Item"
-        )
-        return found
-
-    def _read(self, keys: Sequence[Item]) -> list[Item]:
-        return read_items(self._client, self.table, keys)
+    def _items(self, kind: str, owner: str, **more: Any) -> Iterator[Item]:
+        return items_of(self._client, self.table, kind, owner, **more)
 
     def _write(self, writes: Iterable[dict[str, Any]]) -> None:
         write_items(self._client, self.table, writes)
-
-
-def _key(kind: str, owner: str, name: str) -> Item:
-    """Return the key of what can be enumerated by its owner: a namespace, or a namespace and a version."""
-    return {"pk": {"S": f"{kind}#{owner}#{zlib.crc32(name.encode()) % _SHARDS:x}"}, "sk": {"S": name}}
-
-
-def _part_keys(owner: str, named: Item) -> list[Item]:
-    return [_key("X", owner, f"{named['parts']['S']}#{number}") for number in range(int(named["count"]["N"]))]
 
 
 @contextmanager
@@ -204,5 +166,5 @@ def _reading(what: str) -> Iterator[None]:
     """Turn what reading an item of another form raises into `ArtifactError`."""
     try:
         yield
-    except (DataError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, DataError, KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"a stored {what} is damaged: {error}") from error

@@ -22,8 +22,9 @@ class DynamoModelRegistry:
     """Pointers as items: partition ``M#namespace``, sort keys ``current``, ``00000001``, ``00000002``, ...
 
     Each carries a hash of itself, and the mark of the call that wrote it: a call whose answer is lost finds out by it
-    whether it moved the pointer. Every read is strongly consistent. IAM actions: GetItem and Query to read; PutItem and
-    ConditionCheckItem besides, to move the pointer.
+    whether it moved the pointer. Every read is strongly consistent.
+
+    IAM actions on the table: dynamodb:GetItem and dynamodb:Query to read, dynamodb:PutItem besides to move the pointer.
 
     Parameters
     ----------

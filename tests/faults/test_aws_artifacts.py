@@ -2,7 +2,9 @@
 
 import threading
 from collections import Counter
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from clouds import CLOUDS
 from recsys.artifacts import describe, store
 from recsys.aws import cache, objects
 from recsys.aws.client import BotoClient
+from recsys.aws.objects import Objects
 from recsys.aws.s3 import S3ArtifactStore
 from recsys.errors import ArtifactError, ConflictError, NoModelError, StorageError
 
@@ -118,6 +121,37 @@ def test_what_somebody_else_put_there_is_neither_taken_for_ours_nor_overwritten(
     assert not s3.uploads()
 
 
+@ON_ONE
+def test_a_store_that_does_not_look_at_what_is_there_is_caught(s3, tmp_path, monkeypatch):
+    described = manifest()
+    monkeypatch.setattr(Objects, "sha256", lambda self, key: None)
+    s3.before = lost_answer("short.npy", 1)
+    with pytest.raises(
+        StorageError, match=f"storing s3://{s3.bucket}/models/shop/.* failed: PutObject failed: Precond"
+    ):
+        s3.store(tmp_path).put(described, ARRAYS)
+    stored = {f"shop/{described.version}/{spec.name}.npy": spec.sha256 for spec in described.arrays}
+    monkeypatch.setattr(Objects, "sha256", lambda self, key: stored.get(key))  # what is there is always ours
+    s3.before = overtaken(s3, "short.npy")
+    s3.store(tmp_path).put(described, ARRAYS)
+    with pytest.raises(ArtifactError):
+        s3.store(tmp_path).open("shop", described.version)
+
+
+@pytest.mark.parametrize("s3", ["ministack"], indirect=True)  # moto compares no checksums
+@pytest.mark.parametrize("file", ["long.npy", "short.npy", "manifest.json"])
+def test_what_is_damaged_on_its_way_is_not_stored(s3, tmp_path, file):
+    def flip(request):
+        if request.method == "PUT" and request.url.partition("?")[0].endswith(file):
+            request.body = BytesIO(DAMAGES["flipped"](request.body.read()))
+
+    s3.before, described = flip, manifest()
+    with pytest.raises(StorageError, match="BadDigest"):
+        s3.store(tmp_path).put(described, ARRAYS)
+    with pytest.raises(NoModelError):
+        s3.store(tmp_path).open("shop", described.version)
+
+
 def test_a_put_that_fails_leaves_no_version_and_a_second_one_completes_it(s3, tmp_path):
     described = manifest()
 
@@ -200,22 +234,33 @@ def test_what_is_cached_is_not_downloaded_again_and_what_is_damaged_there_is_men
 
 
 @ON_ONE
-def test_one_of_many_threads_downloads(s3, tmp_path):
+@pytest.mark.parametrize("locked", [True, False])
+def test_one_of_many_downloads(s3, tmp_path, monkeypatch, locked):
     described = manifest()
     s3.store(tmp_path).put(described, ARRAYS)
     s3.requests.clear()
-    opened = []
-    stores = [s3.store(tmp_path) for _ in range(4)]  # each locks by files of its own, as processes do
-    threads = [
-        threading.Thread(target=lambda one=one: opened.append(one.open("shop", described.version))) for one in stores
-    ]
+    together = threading.Barrier(4)
+
+    def wait(request):
+        if request.url.endswith(".json"):
+            with suppress(threading.BrokenBarrierError):
+                together.wait(timeout=0.5)
+
+    s3.before, opened = wait, []
+    if not locked:  # a planted bug
+        monkeypatch.setattr(cache, "_locked", lambda folder: nullcontext(folder.mkdir(parents=True, exist_ok=True)))
+
+    def work(one):  # each store locks by files of its own, as processes do
+        with suppress(OSError, StorageError):
+            opened.append(one.open("shop", described.version))
+
+    threads = [threading.Thread(target=work, args=(s3.store(tmp_path),)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert s3.requests == {"GET manifest.json": 1, "GET short.npy": 1, "GET other.npy": 1, "GET long.npy": 2}
-    assert all(np.array_equal(one.arrays["long"], ARRAYS["long"]) for one in opened)
-    assert len(opened) == 4
+    once = {"GET manifest.json": 1, "GET short.npy": 1, "GET other.npy": 1, "GET long.npy": 2}
+    assert (s3.requests == once and len(opened) == 4) is locked
 
 
 @ON_ONE
@@ -225,6 +270,8 @@ def test_two_versions_stay_in_the_cache_and_what_is_mapped_lives_on(s3, tmp_path
     for described in versions:
         s3.store(tmp_path).put(described, ARRAYS)
         opened.append(s3.store(tmp_path).open("shop", described.version, names=("long",)))
+    with pytest.raises(NoModelError):
+        s3.store(tmp_path).open("shop", "v4")
     kept = {folder.name for folder in tmp_path.glob("*/shop/*/")}
     assert kept == {described.version for described in versions[1:]}
     assert all(np.array_equal(one.arrays["long"], ARRAYS["long"]) for one in opened)

@@ -11,7 +11,7 @@ from botocore.httpsession import URLLib3Session
 from clouds import CLOUDS
 
 from recsys.artifacts import ArtifactManifest, Pointer
-from recsys.aws.client import BotoClient
+from recsys.aws.client import AwsError, BotoClient, connect
 from recsys.aws.registry import DynamoModelRegistry
 from recsys.errors import ArtifactError, ConflictError, StorageError
 
@@ -69,7 +69,7 @@ def lost_answer(times):
 
 def promote_often(kind, table, worker, promotions):
     """Promote until all are in; return the entries won."""
-    registry, won = kind(table, BotoClient("dynamodb")), []
+    registry, won = kind(table, connect("dynamodb")), []
     for n in range(promotions):
         while True:
             now = registry.current("shop")
@@ -111,6 +111,29 @@ def test_a_promotion_whose_answers_are_lost_is_made_once(dynamodb, times):
     second = registry.promote(manifest("v2"), expected=1)
     assert [one.version for one in registry.history("shop")] == ["v1", "v2"]
     assert registry.current("shop") == second
+
+
+@ON_ONE
+def test_a_registry_that_does_not_look_whether_it_moved_is_caught(dynamodb, monkeypatch):
+    monkeypatch.setattr(DynamoModelRegistry, "_has_moved", lambda *_: False)
+    dynamodb.before = lost_answer(3)
+    with pytest.raises(StorageError, match="TransactWriteItems failed"):
+        dynamodb.registry.promote(manifest("v1"), expected=0)
+    assert dynamodb.registry.current("shop").version == "v1"
+
+
+@ON_ONE
+def test_what_cannot_be_known_is_said_to_be_unknown(dynamodb, monkeypatch):
+    def unplug(request):
+        monkeypatch.setattr(dynamodb.registry, "_get", refuse)
+        raise ConnectionClosedError(endpoint_url=request.url)
+
+    def refuse(*_):
+        raise AwsError("GetItem", "Unreachable", "closed")
+
+    dynamodb.before = unplug
+    with pytest.raises(StorageError, match="not known whether the pointer of 'shop' moved to version v1"):
+        dynamodb.registry.promote(manifest("v1"), expected=0)
 
 
 def test_a_promotion_that_somebody_else_overtakes_is_told_from_one_whose_answer_is_lost(dynamodb):

@@ -68,6 +68,9 @@ class ShakyQueue:
         if refused:
             raise StorageError("refused")
 
+    def close(self):
+        pass
+
 
 @pytest.fixture
 def weather(aws, monkeypatch):

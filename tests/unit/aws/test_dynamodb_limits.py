@@ -19,7 +19,7 @@ from recsys.aws import batches, event_items
 from recsys.aws.batches import LARGEST_ITEM_BYTES, delete, item_size, put, query, write_items
 from recsys.aws.client import AwsError, connect
 from recsys.aws.dynamodb import DynamoOnlineStore
-from recsys.errors import ArtifactError, StorageError
+from recsys.errors import ArtifactError, DataError, StorageError
 from recsys.events import InteractionEvent
 from recsys.serving import StoredList, UserState
 
@@ -112,6 +112,14 @@ def test_users_of_any_size_and_ids_of_any_length(client, table):
     assert store.item_metadata("shop", [LONGEST_ID]) == store.all_items("shop") != {}
     store.drop_version("shop", "v1")
     assert client.call("Scan", TableName=table)["Count"] == 1
+
+
+def test_a_description_that_does_not_fit_is_named_before_anything_is_written(client, table):
+    store = DynamoOnlineStore(table, client)
+    store.put_items("shop", {"fits": {"t": "x" * 399_990}})
+    with pytest.raises(DataError, match="what is told of 'large' has 400,001 bytes"):
+        store.put_items("shop", {"small": {}, "large": {"t": "x" * 399_992}})
+    assert list(store.all_items("shop")) == ["fits"]
 
 
 def test_a_part_that_is_missing_is_noticed(client, table):
