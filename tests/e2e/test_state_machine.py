@@ -1,15 +1,18 @@
 """The nightly run as the state machine, executed: what it publishes, and every way it can fail."""
 
 import json
+import shutil
 import threading
 from types import SimpleNamespace
 
+import boto3
 import numpy as np
 import pytest
 from moto import mock_aws
 from step_functions import DEFINITION, StepFunctions, Throttled
 
 from batch_jobs import nightly
+from batch_jobs.answers import keep, kept
 from batch_jobs.config import load
 from batch_jobs.console import Screen
 from batch_jobs.publish import publish
@@ -66,11 +69,20 @@ def lists(stores, namespace="shop"):
     return {user: [(one.item, one.score) for one in answer.items] for user, answer in found.items()}
 
 
+@pytest.fixture(scope="module")
+def yesterday(tmp_path_factory, events):
+    """Stores with a version in service, to be copied."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("shop")
+        run_here(at(folder, patch), job(events["all"]))
+        return folder
+
+
 @pytest.fixture
-def shop(tmp_path, monkeypatch, events):
+def shop(yesterday, tmp_path, monkeypatch, events):
     """A namespace with a version in service, and the job of the next night."""
-    stores = at(tmp_path / "shop", monkeypatch)
-    version = run_here(stores, job(events["all"]))["version"]
+    stores = at(shutil.copytree(yesterday, tmp_path / "shop"), monkeypatch)
+    version = stores.registry.current("shop").version
     return SimpleNamespace(stores=stores, version=version, lists=lists(stores), tonight=job(events["more"]))
 
 
@@ -108,12 +120,12 @@ def fails(times, error):
     [
         {"judge": fails(2, Throttled())},
         {"ingest": fails(1, StorageError("the table is busy")), "publish": fails(5, StorageError("the table is busy"))},
-        {"train": [lambda: threading.Event().wait(1.5)]},
+        {"train": fails(1, type("Sandbox.Timedout", (Exception,), {})())},
     ],
-    ids=["throttled twice", "stores refuse", "one timeout"],
+    ids=["throttled twice", "stores refuse", "out of time once"],
 )
 def test_what_passes_is_tried_again(shop, faults):
-    machine = StepFunctions(timeouts={"Train": 1})
+    machine = StepFunctions()
     machine.faults, expected = faults, 4 + sum(map(len, faults.values()))
     ended = machine.run(shop.tonight)
     assert (ended.status, ended.messages, len(machine.calls)) == ("SUCCEEDED", [], expected)
@@ -184,7 +196,6 @@ def test_after_a_failure_the_old_version_serves_and_the_reason_is_told(shop, fau
     machine.faults = {name: list(some) for name, some in faults.items()}
     check_told(machine.run(shop.tonight), error, words)
     check_old_version(shop)
-    assert machine.run(shop.tonight).status == "SUCCEEDED"
 
 
 def promote_another(shop):
@@ -212,6 +223,19 @@ def test_a_batch_job_that_dies_is_started_again_and_told_if_it_dies_for_good(sho
     machine.faults = {"judge job": fails(1, InterruptedError()), "train job": fails(2, InterruptedError())}
     ended = machine.run(shop.tonight, compute="batch")
     assert (ended.status, ended.messages) == ("SUCCEEDED", [])
+
+
+@pytest.mark.parametrize("place", ["file:answers", "s3://bucket/some/prefix"])
+def test_answers_are_kept_for_the_run_alone(tmp_path, monkeypatch, place):
+    boto3.client("s3").create_bucket(Bucket="bucket", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RECSYS_ARTIFACTS", place)
+    run = "arn:../of/a run"
+    assert kept("judge", run) is None
+    for answer in ({"split": "time"}, {"error": "GateRefusedError", "reason": "worse"}):
+        keep("judge", run, answer)
+        assert kept("judge", run) == answer
+    assert kept("train", run) is kept("judge", "another") is None
 
 
 def test_one_namespace_that_fails_does_not_stop_the_others(shop, events):
