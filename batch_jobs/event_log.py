@@ -110,11 +110,11 @@ class EventLog:
     def compact(self, namespace: str) -> int:
         """Pack what came from the queue into one file a day; return how many files it replaces.
 
-        Killed in between, events are in both, and are counted once; the next run ends it.
+        Killed in between, events are in several files, and are counted once; the next run ends it.
         """
         with self.locked(namespace):
-            tables = self._read(namespace, lambda name: name.endswith(".jsonl"))
-            for _, names in groupby(tables, lambda name: name.partition("/")[0]):
+            tables = self._read(namespace, _to_pack)
+            for _, names in groupby(tables, _day):
                 self._pack(namespace, {name: tables[name] for name in names})
             return len(tables)
 
@@ -127,7 +127,7 @@ class EventLog:
 
         Raises `InsufficientDataError` if there are none and `DataError` if a file is damaged.
         """
-        tables = self._read(namespace, lambda name: True)
+        tables = self._read(namespace, lambda names: names)
         if not tables:
             raise InsufficientDataError(
                 f"the event log of namespace {namespace!r} under {self.files} is empty",
@@ -151,10 +151,10 @@ class EventLog:
         names = {_base(name): name for name in reversed(self.files.names(namespace))}
         return sorted(name for name in names.values() if name.endswith((".parquet", ".jsonl")))
 
-    def _read(self, namespace: str, wanted: Callable[[str], bool]) -> dict[str, pa.Table]:
-        """Events of all files wanted, by name; all of one listing, so that none is met twice or never."""
+    def _read(self, namespace: str, choose: Callable[[list[str]], list[str]]) -> dict[str, pa.Table]:
+        """Events by file of those chosen; all of one listing, so that no event is missed."""
         for _ in range(_LISTINGS):
-            names = [name for name in self._names(namespace) if wanted(name)]
+            names = choose(self._names(namespace))
             try:
                 with ThreadPoolExecutor(_READERS) as pool:
                     return dict(zip(names, pool.map(lambda name: self._table(namespace, name), names), strict=True))
@@ -195,14 +195,25 @@ class EventLog:
 
     def _pack(self, namespace: str, tables: dict[str, pa.Table]) -> None:
         """Replace files of one day by one; its name tells what it is made of, so a second try makes no second one."""
-        day = next(iter(tables)).partition("/")[0]
+        day = _day(next(iter(tables)))
         packed = _without_repeats(pa.concat_tables(tables.values())).sort_by("position")
         self._append(namespace, f"{day}/queue-{_digest(tables)[:32]}.parquet", [packed])
         self.files.remove(namespace, list(tables))
 
 
+def _day(name: str) -> str:
+    return name.partition("/")[0]
+
+
 def _base(name: str) -> str:
-    return name.rpartition("/")[2]
+    return name.partition("/")[2]
+
+
+def _to_pack(names: list[str]) -> list[str]:
+    """Files from the queue, of days that have more than one of them, or one that is not packed."""
+    queued = (name for name in names if _base(name).startswith("queue-"))
+    days = [list(of_day) for _, of_day in groupby(queued, _day)]
+    return [name for of_day in days if len(of_day) > 1 or of_day[0].endswith(".jsonl") for name in of_day]
 
 
 def _digest(names: Iterable[str]) -> str:
