@@ -1,18 +1,18 @@
 """The nightly run as the state machine, executed: what it publishes, and every way it can fail."""
 
 import json
+import os
 import shutil
 import threading
+from contextlib import closing
 from types import SimpleNamespace
 
-import boto3
 import numpy as np
 import pytest
 from moto import mock_aws
 from step_functions import DEFINITION, StepFunctions, Throttled
 
 from batch_jobs import nightly
-from batch_jobs.answers import keep, kept
 from batch_jobs.config import load
 from batch_jobs.console import Screen
 from batch_jobs.publish import publish
@@ -25,7 +25,7 @@ POPULAR = {"kind": "popularity"}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def aws():
+def step_functions():
     with pytest.MonkeyPatch.context() as patch, mock_aws(config={"stepfunctions": {"execute_state_machine": True}}):
         patch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
         yield
@@ -225,17 +225,33 @@ def test_a_batch_job_that_dies_is_started_again_and_told_if_it_dies_for_good(sho
     assert (ended.status, ended.messages) == ("SUCCEEDED", [])
 
 
-@pytest.mark.parametrize("place", ["file:answers", "s3://bucket/some/prefix"])
-def test_answers_are_kept_for_the_run_alone(tmp_path, monkeypatch, place):
-    boto3.client("s3").create_bucket(Bucket="bucket", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RECSYS_ARTIFACTS", place)
-    run = "arn:../of/a run"
-    assert kept("judge", run) is None
-    for answer in ({"split": "time"}, {"error": "GateRefusedError", "reason": "worse"}):
-        keep("judge", run, answer)
-        assert kept("judge", run) == answer
-    assert kept("train", run) is kept("judge", "another") is None
+def on_aws(aws, monkeypatch, folder):
+    """Open stores on moto's server; Step Functions itself stays in this process, where its Lambdas are ours."""
+    made = aws("moto")
+    for service in ("S3", "DYNAMODB"):
+        monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", os.environ["AWS_ENDPOINT_URL"])
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    places = {
+        "ARTIFACTS": f"s3://{made.bucket()}/artifacts", "REGISTRY": f"dynamodb://{made.table()}",
+        "ONLINE": f"dynamodb://{made.table()}", "EVENTS": f"s3://{made.bucket()}/log", "CACHE": str(folder / "cache"),
+    }  # fmt: skip
+    for name, place in places.items():
+        monkeypatch.setenv(f"RECSYS_{name}", place)
+    return Stores.from_environment()
+
+
+def test_over_s3_and_dynamodb_it_publishes_the_same_lists(yesterday, aws, tmp_path, monkeypatch, events):
+    expected = lists(at(shutil.copytree(yesterday, tmp_path / "shop"), monkeypatch))
+    stores, machine = on_aws(aws, monkeypatch, tmp_path), StepFunctions()
+    with closing(stores.online):
+        ended = machine.run(job(events["all"]), compute="lambda")
+        assert (ended.status, ended.messages, lists(stores)) == ("SUCCEEDED", [], expected)
+        ended = machine.run(job(gate={"min_users": 1000}), compute="batch")
+        check_told(ended, "InsufficientDataError", "asks for 1000")
+        assert stores.registry.current("shop").sequence == 1
+        ended = machine.run(job(events["more"]), compute="batch")
+        now = stores.registry.current("shop")
+        assert (now.sequence, now.version) == (2, ended.output[0]["version"])
 
 
 def test_one_namespace_that_fails_does_not_stop_the_others(shop, events):
