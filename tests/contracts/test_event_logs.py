@@ -10,9 +10,10 @@ from messages import records, stored
 
 from batch_jobs.config import IngestConfig
 from batch_jobs.consumer import take_in
-from batch_jobs.event_log import _LOG_SCHEMA, EventLog
+from batch_jobs.event_log import EventLog
 from batch_jobs.ingest import _table
 from batch_jobs.log_files import LocalLogFiles, log_files
+from batch_jobs.log_tables import LOG_SCHEMA
 from recsys.aws import objects
 from recsys.aws.client import BotoClient
 from recsys.aws.log_files import S3LogFiles
@@ -175,7 +176,7 @@ def test_a_reader_that_leaves_out_what_vanished_would_be_found(log, monkeypatch)
         try:
             return original(namespace, name)
         except NotFoundError:
-            return _LOG_SCHEMA.empty_table()
+            return LOG_SCHEMA.empty_table()
 
     monkeypatch.setattr(log, "_table", skipping)
     with pytest.raises(AssertionError):

@@ -51,6 +51,6 @@ pack = EventLog._pack
 PLANTED = {
     "in place": [(LocalLogFiles, "create", in_place)],
     "removed first": [(EventLog, "_pack", removed_first)],
-    "repeats count": [(event_log, "_without_repeats", lambda events: events)],
+    "repeats count": [(event_log, "without_repeats", lambda events: events)],
     "nothing is removed": [(LocalLogFiles, "remove", lambda *_: None)],
 }
