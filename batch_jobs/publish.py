@@ -71,10 +71,15 @@ def _states(artifact: Artifact, step: Step) -> Iterator[tuple[str, UserState]]:
 
 
 def _drop_old_states(stores: Stores, namespace: str) -> None:
-    """Keep the states of the version in service and of the one a rollback goes to; a rollback rewrites older ones."""
+    """Keep the states of what is in service, of what was before the move and of what a rollback goes to.
+
+    Servers that have not looked at the pointer since go on with the version from before; after a rollback that is not
+    the one the next rollback goes to, whose states would be written anew.
+    """
     history = stores.registry.history(namespace)
-    now = history[-1]
-    kept = {now.version, *([history[now.previous - 1].version] if now.previous else [])}
+    kept = {entry.version for entry in history[-2:]}
+    if previous := history[-1].previous:
+        kept.add(history[previous - 1].version)
     for version in {entry.version for entry in history} - kept:
         stores.online.drop_version(namespace, version)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import mmap
 import os
 import stat
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
@@ -74,14 +76,10 @@ class LocalArtifactStore:
 
     def put(self, manifest: ArtifactManifest, arrays: Mapping[str, NDArray[Any]]) -> None:
         """See `ArtifactStore.put`."""
-        import shutil  # and five modules for compression with it: nothing that serves should load
-
         final = self.root / manifest.namespace / manifest.version
-        draft = final.with_name(f".{manifest.version}.{os.urandom(16).hex()}")
         with storing(f"storing version {manifest.version} under {self.root}"):
             make_folder(final.parent)
-            draft.mkdir()
-            try:
+            with _draft_of(final) as draft:
                 for spec in manifest.arrays:
                     array = np.ascontiguousarray(arrays[spec.name])
                     _write(draft / f"{spec.name}.npy", [spec.header, array.data if array.size else b""])
@@ -90,8 +88,6 @@ class LocalArtifactStore:
                 sync_folder(draft)
                 _rename_new(draft, final)
                 sync_folder(final.parent)
-            finally:
-                shutil.rmtree(draft, ignore_errors=True)
 
     def open(
         self, namespace: str, version: str, *, manifest_sha256: str | None = None, names: Container[str] | None = None
@@ -119,6 +115,36 @@ def sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _draft_of(final: Path) -> Iterator[Path]:
+    """Give an empty folder beside the place of a version; drafts of processes that were killed are removed."""
+    import shutil  # and five modules for compression with it: nothing that serves should load
+
+    draft = final.with_name(f".{final.name}.{os.urandom(16).hex()}")
+    with _locked(final.parent):  # so that nobody finds a draft between its making and its locking
+        for other in final.parent.glob(".*"):
+            with suppress(OSError), _locked(other, fcntl.LOCK_NB):
+                shutil.rmtree(other)
+        draft.mkdir()
+        ours = ExitStack()
+        ours.enter_context(_locked(draft))
+    with ours:
+        try:
+            yield draft
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path, wait: int = 0) -> Iterator[None]:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | wait)
+        yield
     finally:
         os.close(handle)
 

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import boto3
 import pyarrow.json
 import pyarrow.parquet
 from messages import records, stored
@@ -12,7 +13,9 @@ from batch_jobs.event_log import EventLog
 from batch_jobs.handlers import take_in_events
 from batch_jobs.log_files import LocalLogFiles, log_files
 
-assert pyarrow.json, pyarrow.parquet  # what a fork would have to import is imported here
+# What a fork would have to load is loaded here.
+assert pyarrow.json, pyarrow.parquet
+boto3.client("s3", region_name="eu-central-1").close()
 EVENTS = {name: [stored("u", f"{name}-{n}", n, event_id=f"{name}-{n}") for n in range(4)] for name in ("shop", "other")}
 BATCHES = [
     records("shop", *EVENTS["shop"][:2]) + records("other", *EVENTS["other"]) + records("shop", EVENTS["shop"][2]),
@@ -48,6 +51,6 @@ pack = EventLog._pack
 PLANTED = {
     "in place": [(LocalLogFiles, "create", in_place)],
     "removed first": [(EventLog, "_pack", removed_first)],
-    "repeats count": [(event_log, "_without_repeats", lambda events: events)],
+    "repeats count": [(event_log, "without_repeats", lambda events: events)],
     "nothing is removed": [(LocalLogFiles, "remove", lambda *_: None)],
 }

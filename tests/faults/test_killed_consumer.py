@@ -46,17 +46,19 @@ class Sweep:
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory):
-    with forks(str(JOBS), PYTHONPATH=str(JOBS.parents[1])) as run:
-        folder = tmp_path_factory.mktemp("logs")
-        yield Sweep(run, f"file:{folder}", folder)
+def run(clouds):
+    with forks(str(JOBS), PYTHONPATH=str(JOBS.parents[1]), **clouds("moto")) as run:
+        yield run
 
 
 @pytest.fixture
-def remote(aws, tmp_path):
-    bucket = aws("moto").bucket()
-    with forks(str(JOBS), PYTHONPATH=str(JOBS.parents[1])) as run:
-        yield Sweep(run, f"s3://{bucket}", tmp_path)
+def local(run, tmp_path):
+    return Sweep(run, f"file:{tmp_path}", tmp_path)
+
+
+@pytest.fixture
+def remote(run, tmp_path, aws):
+    return Sweep(run, f"s3://{aws('moto').bucket()}", tmp_path)
 
 
 def logged(log, namespace):

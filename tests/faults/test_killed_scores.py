@@ -1,7 +1,7 @@
 """`recsys score` killed at any moment: what is there is whole, and the next run ends as if nothing had happened.
 
-Killed before and after every call that changes the disk, and in the middle of every write; and, as a process of its
-own, at random moments. The search for faults also runs against planted bugs, which it must find.
+Killed before and after every call that changes the disk, and in the middle of every write (`kill_points.c`); and, as a
+process of its own, at random moments. The search for faults also runs against planted bugs, which it must find.
 """
 
 import json
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from crowd import publish_under
+from forks import KILLED, forks
 
 from recsys.serving import SQLiteOnlineStore
 
@@ -24,106 +25,13 @@ RECSYS = Path(sys.executable).with_name("recsys")
 USERS = 33
 PARTS = 3
 
-FORKS = """
-import io, json, os, pathlib, signal, sys
-from batch_jobs import cli, score, score_files
-from recsys.serving import SQLiteOnlineStore
-score.PART_ROWS, score.BLOCK_ROWS = 60, 25
-cli.run(["warm up"])
-left = 0
-
-def point():
-    global left
-    left -= 1
-    if not left:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-def around(call):
-    def wrapped(*arguments, **named):
-        point()
-        result = call(*arguments, **named)
-        point()
-        return result
-    return wrapped
-
-class Torn(io.BufferedWriter):
-    def write(self, data):
-        super().write(data[: len(data) // 2])
-        super().flush()
-        point()
-        return super().write(data[len(data) // 2 :])
-
-opened = io.open
-def torn(path, mode="r", *more, **named):
-    return Torn(io.FileIO(path, mode.replace("b", ""))) if mode in ("xb", "wb") else opened(path, mode, *more, **named)
-
-def in_place(self, name, data, place):
-    (self.path / name).write_bytes(data)
-
-def by_name_alone(self, path):
-    data = path.read_bytes()
-    return score_files.Part(path.name, 15, len(data), "")
-
-def manifest_first(self, number, tables):
-    self._write("_manifest.json", b"[]", os.replace)
-    return add(self, number, tables)
-
-def only_once(self, namespace, version, lists):
-    lists = list(lists)
-    if not self.user_list(namespace, version, lists[0][0]):
-        for one in lists:
-            point()
-            put_lists(self, namespace, version, [one])
-
-Folder = score_files.ListFolder
-add, put_lists = Folder.add, SQLiteOnlineStore.put_lists
-PLANTED = {
-    "in place": [(Folder, "_write", in_place)],
-    "by name alone": [(Folder, "_write", in_place), (Folder, "_checked", by_name_alone)],
-    "manifest first": [(Folder, "add", manifest_first)],
-    "into the store only once": [(SQLiteOnlineStore, "put_lists", only_once)],
-}
-
-def stopping(self, namespace, version, lists):
-    put_lists(self, namespace, version, (one for n, one in enumerate(lists) if n % 6 or not point()))
-
-for line in sys.stdin:
-    folder, arguments, at, planted = json.loads(line)
-    read, write = os.pipe()
-    child = os.fork()
-    if not child:
-        os.chdir(folder)
-        os.dup2(os.open("/dev/null", os.O_WRONLY), 1)
-        SQLiteOnlineStore.put_lists = stopping
-        for owner, name, bug in PLANTED.get(planted, ()):
-            setattr(owner, name, bug)
-        left, io.open = at, torn
-        for name in ("replace", "link", "fsync", "unlink", "mkdir"):
-            setattr(os, name, around(getattr(os, name)))
-        status = cli.run(arguments)
-        os.write(write, str(-left).encode())
-        os._exit(status)
-    os.close(write)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    print(json.dumps([status, int(os.read(read, 99) or 0)]), flush=True)
-    os.close(read)
-"""
+COMMAND = ("score", "--k", "4", "--to-store", "--threads", "1", "--namespace", "shop", "--json")
 
 
 @pytest.fixture(scope="module")
 def forked():
-    """`recsys score` in a fork, killed at a point if that is not 0; returns its status and the points it passed."""
-    command, pipe = [sys.executable, "-c", FORKS], subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as server:
-
-        def run(folder, *, at=0, planted=""):
-            words = ["score", "--k", "4", "--to-store", "--threads", "1", "--namespace", "shop", "--json"]
-            server.stdin.write(json.dumps([str(folder), words, at, planted]) + "\n")
-            server.stdin.flush()
-            return json.loads(server.stdout.readline())
-
+    with forks(Path(__file__).with_name("score_jobs.py")) as run:
         yield run
-        server.stdin.close()
 
 
 @pytest.fixture(scope="module")
@@ -157,16 +65,16 @@ def faults(forked, shop, place, planted=""):
     """Kill a run at every point, look, run again without a kill and compare; stop at the first fault."""
     whole = place / "whole"
     shutil.copytree(shop, whole)
-    status, points = forked(whole)
+    status, points = forked(whole, *COMMAND)
     assert (status, len(files(whole))) == (0, PARTS + 2)
     for at in range(1, points + 1):
         folder = place / str(at)
         shutil.copytree(shop, folder)
-        assert forked(folder, at=at, planted=planted)[0] in (-signal.SIGKILL, 0)
+        assert forked(folder, *COMMAND, at=at, planted=planted)[0] in (KILLED, 0)
         found = list(broken(folder, files(whole)))
         if planted != "by name alone" and found:
             return points, [f"{at}: {found}"]
-        status, _ = forked(folder, planted=planted)
+        status, _ = forked(folder, *COMMAND, planted=planted)
         if status or files(folder) != files(whole) or stored(folder) != stored(whole):
             return points, [f"{at}: the second run ends with {status}, {files(folder).keys()}"]
         shutil.rmtree(folder)
