@@ -63,9 +63,9 @@ def run_here(stores, settings):
     return nightly.nightly(stores, load(None, settings), Screen(as_json=True))
 
 
-def lists(stores, namespace="shop"):
+def lists(stores, namespace="shop", users=USERS):
     service = stores.service()
-    found = {user: service.recommend(namespace, user, 10) for user in USERS}
+    found = {user: service.recommend(namespace, user, 10) for user in users}
     return {user: [(one.item, one.score) for one in answer.items] for user, answer in found.items()}
 
 
@@ -241,11 +241,11 @@ def on_aws(aws, monkeypatch, folder):
 
 
 def test_over_s3_and_dynamodb_it_publishes_the_same_lists(yesterday, aws, tmp_path, monkeypatch, events):
-    expected = lists(at(shutil.copytree(yesterday, tmp_path / "shop"), monkeypatch))
+    expected = lists(at(shutil.copytree(yesterday, tmp_path / "shop"), monkeypatch), users=USERS[::3])
     stores, machine = on_aws(aws, monkeypatch, tmp_path), StepFunctions()
     with closing(stores.online):
         ended = machine.run(job(events["all"]), compute="lambda")
-        assert (ended.status, ended.messages, lists(stores)) == ("SUCCEEDED", [], expected)
+        assert (ended.status, ended.messages, lists(stores, users=USERS[::3])) == ("SUCCEEDED", [], expected)
         ended = machine.run(job(gate={"min_users": 1000}), compute="batch")
         check_told(ended, "InsufficientDataError", "asks for 1000")
         assert stores.registry.current("shop").sequence == 1
