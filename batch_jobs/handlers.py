@@ -11,9 +11,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from recsys.telemetry import observed
+
 Event = dict[str, Any]
 
 
+@observed
 def ingest(event: Event, context: object) -> Event:
     """Take new events in."""
     from batch_jobs.steps import on_lambda
@@ -21,6 +24,7 @@ def ingest(event: Event, context: object) -> Event:
     return on_lambda("ingest", event)
 
 
+@observed
 def judge(event: Event, context: object) -> Event:
     """Judge a candidate; a refusal is an error with its reason in words."""
     from batch_jobs.steps import on_lambda
@@ -28,6 +32,7 @@ def judge(event: Event, context: object) -> Event:
     return on_lambda("judge", event)
 
 
+@observed
 def train(event: Event, context: object) -> Event:
     """Train on all events and store the version."""
     from batch_jobs.steps import on_lambda
@@ -35,6 +40,7 @@ def train(event: Event, context: object) -> Event:
     return on_lambda("train", event)
 
 
+@observed
 def publish(event: Event, context: object) -> Event:
     """Put the version into service."""
     from batch_jobs.steps import on_lambda
@@ -42,6 +48,7 @@ def publish(event: Event, context: object) -> Event:
     return on_lambda("publish", event)
 
 
+@observed
 def nightly(event: Event, context: object) -> Event:
     """Do all of it."""
     from batch_jobs.steps import whole_run
@@ -49,6 +56,7 @@ def nightly(event: Event, context: object) -> Event:
     return whole_run(event)
 
 
+@observed
 def take_in_events(event: Event, context: object) -> dict[str, list[dict[str, str]]]:
     """Add a batch of the queue's messages to the event log; those that failed, and only they, are delivered again."""
     from batch_jobs.consumer import take_in
