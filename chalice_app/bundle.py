@@ -55,7 +55,7 @@ def _is_forbidden(name: str) -> bool:
 
 
 def _machine_faults(name: str, data: bytes, arch: str) -> list[str]:
-    """Look for another architecture, and for any mention of a newer glibc: what is needed is among what is mentioned."""
+    """Look for another architecture, and for any mention of a newer glibc: all needs are mentioned."""
     found = []
     if data[:4] != b"\x7fELF" or struct.unpack_from("<H", data, 18)[0] != MACHINES[arch]:
         found.append(f"{name} is not for {arch}")
@@ -113,7 +113,9 @@ def check(path: Path, arch: str, python: str) -> None:
         raise DataError(f"{path} cannot be deployed:\n  " + "\n  ".join(found[:20]))
     with ZipFile(path) as bundle:
         sizes = [one.file_size for one in bundle.infolist()]
-    print(f"{path}: {path.stat().st_size:,} bytes, {sum(sizes):,} unpacked, {len(sizes):,} files, for {python} on {arch}")
+    print(
+        f"{path}: {path.stat().st_size:,} bytes, {sum(sizes):,} unpacked, {len(sizes):,} files, for {python} on {arch}"
+    )
 
 
 if __name__ == "__main__":

@@ -39,7 +39,9 @@ class Account:
         try:
             who = session.client("sts").get_caller_identity()
         except (BotoCoreError, ClientError) as error:
-            raise ConfigError(f"AWS does not know who deploys ({error}): run aws configure, or export credentials") from None
+            raise ConfigError(
+                f"AWS does not know who deploys ({error}): run aws configure, or export credentials"
+            ) from None
         self.number, self.region = who["Account"], session.region_name
         self.s3, self.stacks = session.client("s3"), session.client("cloudformation")
 

@@ -87,8 +87,9 @@ class Bundle:
         target = {name: str(tools / language) for name, language in compilers.items()}
         target["_PYTHON_HOST_PLATFORM"] = f"manylinux_2_{FLOOR}_{processor}"
         settings = [f"build-dir={self.folder / 'cmake'}"]
-        if self.arch not in (platform.machine(), {"aarch64": "arm64"}.get(platform.machine())):
-            settings += ["cmake.define.CMAKE_SYSTEM_NAME=Linux", f"cmake.define.CMAKE_SYSTEM_PROCESSOR={processor}"]
+        if PROCESSORS[self.arch] != platform.machine():  # Python, of which CMake wants to know more, runs here as it is
+            there = {"SYSTEM_NAME": "Linux", "SYSTEM_PROCESSOR": processor, "CROSSCOMPILING_EMULATOR": "env"}
+            settings += [f"cmake.define.CMAKE_{name}={value}" for name, value in there.items()]
         given = [word for one in settings for word in ("-C", one)]
         self._pip(["wheel", "--no-build-isolation", "--no-deps", "--wheel-dir", str(wheels), *given, str(ROOT)], target)
         return next(wheels.glob("*.whl"))
@@ -164,7 +165,9 @@ def resources(stage: str, arch: str, runtime: str) -> dict[str, Any]:
     """Return what is merged into chalice's template: stores, API, alarms, jobs and their state machine."""
     from chalice.package import TemplateDeepMerger, YAMLTemplateSerializer
 
-    parts = [YAMLTemplateSerializer().load_template((APP / name).read_text()) for name in ("resources.yaml", "jobs.yaml")]
+    parts = [
+        YAMLTemplateSerializer().load_template((APP / name).read_text()) for name in ("resources.yaml", "jobs.yaml")
+    ]
     template: dict[str, Any] = TemplateDeepMerger().merge(*parts)
     for name, value in (("Stage", stage), ("Architecture", arch), ("Runtime", runtime)):
         template["Parameters"][name]["Default"] = value
@@ -176,7 +179,13 @@ def resources(stage: str, arch: str, runtime: str) -> dict[str, Any]:
 def _run(command: list[str], environment: dict[str, str] | None = None) -> None:
     """Run a command quietly; what it said comes out when it fails."""
     done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | (environment or {}), capture_output=True, text=True, timeout=1800, check=False
+        command,
+        cwd=ROOT,
+        env=os.environ | (environment or {}),
+        capture_output=True,
+        text=True,
+        timeout=1800,
+        check=False,
     )
     if done.returncode:
         what = " ".join(Path(one).name for one in command[:4])

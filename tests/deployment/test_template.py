@@ -55,7 +55,8 @@ def may_write(properties, resource):
         action
         for actions, resources in allowed(properties)
         for action in actions
-        if WRITES.search(action) and any(f'"{resource}"' in json.dumps(one) or f"${{{resource}." in str(one) for one in resources)
+        if WRITES.search(action)
+        and any(f'"{resource}"' in json.dumps(one) or f"${{{resource}." in str(one) for one in resources)
     )
 
 
@@ -107,7 +108,9 @@ def flow_faults(template):
         if one.get("FunctionResponseTypes") != ["ReportBatchItemFailures"]:
             yield f"{name} deletes what failed"
     api = template["Resources"]["RestAPI"]["Properties"]
-    if api.get("Auth", {}).get("DefaultAuthorizer") != "AWS_IAM" or "ThrottlingRateLimit" not in str(api.get("MethodSettings")):
+    if api.get("Auth", {}).get("DefaultAuthorizer") != "AWS_IAM" or "ThrottlingRateLimit" not in str(
+        api.get("MethodSettings")
+    ):
         yield "anybody may ask, as often as they like"
     machine = template["Resources"]["Nightly"]["Properties"]
     if missing := set(re.findall(r"\$\{(\w+)}", machine["DefinitionString"])) - set(machine["DefinitionSubstitutions"]):
