@@ -94,23 +94,27 @@ class Bundle:
         self._pip(["wheel", "--no-build-isolation", "--no-deps", "--wheel-dir", str(wheels), *given, str(ROOT)], target)
         return next(wheels.glob("*.whl"))
 
-    def fill_vendor(self, wheel: Path) -> None:
-        """Lay out what the app imports, without what it never does."""
-        downloaded = self.folder / "site"
-        for folder in (downloaded, self.vendor):
-            shutil.rmtree(folder, ignore_errors=True)
+    def install(self, wheel: Path) -> None:
+        """Install our part of the wheel, and what it needs from the package index."""
+        site = self.folder / "site"
+        shutil.rmtree(site, ignore_errors=True)
         requirements = self.folder / "requirements.txt"
         requirements.write_text(locked(SHIPPED))
         tags = [f"manylinux_2_{minor}_{PROCESSORS[self.arch]}" for minor in range(GLIBC, 16, -1)]
         only = [word for one in tags for word in ("--platform", one)]
-        arguments = ["--no-deps", "--require-hashes", "--only-binary=:all:", *only, "--target", str(downloaded)]
+        arguments = ["--no-deps", "--require-hashes", "--only-binary=:all:", *only, "--target", str(site)]
         self._pip(["install", "--no-compile", *arguments, "--requirement", str(requirements)])
         with ZipFile(wheel) as whole:
-            whole.extractall(downloaded, [one for one in whole.namelist() if one.startswith("recsys/")])
-        shutil.copytree(downloaded, self.vendor, ignore=shutil.ignore_patterns(*LEFT_OUT, "bin"))
+            whole.extractall(site, [one for one in whole.namelist() if one.startswith("recsys/")])
+
+    def lay_out(self) -> None:
+        """Lay out what was installed, without what is never imported; nothing is left for chalice to install."""
+        self.lay_out_app()
+        shutil.rmtree(self.vendor, ignore_errors=True)
+        shutil.copytree(self.folder / "site", self.vendor, ignore=shutil.ignore_patterns(*LEFT_OUT, "bin"))
 
     def lay_out_app(self) -> None:
-        """Copy the app with its settings for this architecture; nothing is left for chalice to install."""
+        """Copy the app with its settings for this architecture."""
         settings = json.loads((APP / ".chalice" / "config.json").read_text())
         (self.project / ".chalice").mkdir(parents=True, exist_ok=True)
         settings["lambda_architecture"] = self.arch
@@ -196,8 +200,8 @@ def package(stage: str, arch: str, python: str, runtime: str) -> Path:
     """Make the zip and the template, check both, and return their folder."""
     made = ROOT / "build" / "package"
     bundle, output = Bundle(made / arch, stage, arch, python, runtime), made / stage
-    bundle.lay_out_app()
-    bundle.fill_vendor(bundle.wheel())
+    bundle.install(bundle.wheel())
+    bundle.lay_out()
     bundle.compile()
     bundle.write(output)
     check(output / "deployment.zip", arch, runtime)
