@@ -12,52 +12,44 @@ from pathlib import Path
 from typing import Any
 
 from recsys.errors import storing
-from recsys.stores import local_path, setting
+from recsys.stores import located, setting
+
+_MOST_BYTES = 1 << 18  # more, Step Functions does not hand on
 
 
 def kept(name: str, run: str) -> dict[str, Any] | None:
     """Return the answer of a step of this run, None before there is one."""
-    scheme, place = _place(name, run)
+    scheme, place = located("RECSYS_ARTIFACTS", setting("RECSYS_ARTIFACTS"))
     if scheme == "s3":
-        from recsys.aws.client import AwsError, BotoClient
+        from recsys.aws.client import connect
+        from recsys.aws.objects import Objects
 
-        try:
-            text = BotoClient("s3").call("GetObject", **_object(place))["Body"].read()
-        except AwsError as error:
-            if error.code != "NoSuchKey":
-                raise
-            return None
-    else:
-        with storing(f"reading {place}"):
-            text = Path(place).read_bytes() if Path(place).exists() else None
-    return None if text is None else json.loads(text)
+        found = Objects(place, connect("s3")).read(_key(name, run), 0, _MOST_BYTES)
+        return None if found is None else json.loads(found[0])
+    path = Path(place, _key(name, run))
+    with storing(f"reading {path}"):
+        return json.loads(path.read_bytes()) if path.exists() else None
 
 
 def keep(name: str, run: str, answer: Mapping[str, Any]) -> None:
     """Keep the answer of a step of this run, whole or not at all."""
-    scheme, place = _place(name, run)
+    scheme, place = located("RECSYS_ARTIFACTS", setting("RECSYS_ARTIFACTS"))
     text = json.dumps(answer, allow_nan=False).encode()
     if scheme == "s3":
-        from recsys.aws.client import BotoClient
+        from recsys.aws.client import connect
+        from recsys.aws.objects import Objects
 
-        BotoClient("s3").call("PutObject", **_object(place), Body=text)
+        sha256 = hashlib.sha256(text).hexdigest()
+        Objects(place, connect("s3")).create(_key(name, run), text, memoryview(b""), sha256)
         return
+    path = Path(place, _key(name, run))
     with storing(f"keeping the answer of step {name!r}"):
-        Path(place).parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(f"{place}.draft")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_suffix(".draft")
         draft.write_bytes(text)
-        draft.replace(place)
+        draft.replace(path)
 
 
-def _place(name: str, run: str) -> tuple[str, str]:
-    """Scheme and place of an answer; the name of a run is hashed, as it may hold what no path should."""
-    url = setting("RECSYS_ARTIFACTS")
-    scheme = "s3" if url.startswith("s3://") else "file"
-    root = url.removeprefix("s3://") if scheme == "s3" else str(local_path(url, "file", "RECSYS_ARTIFACTS"))
-    folder = hashlib.sha256(run.encode()).hexdigest()[:32]
-    return scheme, f"{root.rstrip('/')}/.answers/{folder}/{name}.json"
-
-
-def _object(place: str) -> dict[str, str]:
-    bucket, _, key = place.partition("/")
-    return {"Bucket": bucket, "Key": key}
+def _key(name: str, run: str) -> str:
+    """Give a key in which the name of the run is hashed: it may hold what no path should."""
+    return f".answers/{hashlib.sha256(run.encode()).hexdigest()[:32]}/{name}.json"

@@ -103,7 +103,7 @@ def evaluate_job(stores: Stores, config: JobConfig, screen: Screen) -> dict[str,
     """Judge the configured model on the event log; nothing is stored."""
     check_settings(config)
     check_test_file(config)
-    judgement = judge(stores, config, read_log(stores, config.namespace, screen), screen)
+    judgement = judge(stores, config, read_log(stores, config, screen), screen)
     results = show(judgement, screen)
     return {
         "namespace": config.namespace,

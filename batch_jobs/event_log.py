@@ -1,78 +1,79 @@
-"""The event log: every event ever taken in, in immutable Parquet files by namespace and day of arrival.
+"""The event log: every event ever taken in, in immutable files by namespace and day of arrival.
 
 By arrival and not by event time: late events then never touch an old file, and a year of history taken in at once is
-one file and not 365. The time of an event is the column ``ts``.
+one file and not 365. The time of an event is the column ``ts``. Files are Parquet; only what comes from the queue
+arrives as lines of JSON (`batch_jobs.consumer`), until it is compacted.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
 import re
-import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from itertools import chain, groupby
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json
 import pyarrow.parquet as pq
 
-from recsys.artifacts.manifest import check_name
-from recsys.artifacts.store import make_folder, sync_folder
+from batch_jobs.log_files import LogFiles, today
 from recsys.data.events_table import EVENT_SCHEMA
 from recsys.data.sources.lines import readable
-from recsys.errors import DataError, InsufficientDataError, storing
+from recsys.errors import DataError, InsufficientDataError, NotFoundError, StorageError, storing
+from recsys.serving.online import POSITIONS_A_SECOND
 
+_LOG_SCHEMA = EVENT_SCHEMA.append(pa.field("position", pa.int64()))
 _ONLINE = re.compile(r"online-(\d{20})-(\d{20})\.parquet")
+_READERS = 8  # files on their way at once; each is whole in memory while it is unpacked
+_LISTINGS = 5
 
 
 @dataclass(frozen=True, eq=False)
 class LogContents:
-    """All events of a namespace at one moment.
+    """All settled events of a namespace at one moment.
 
     Parameters
     ----------
     events : pyarrow.Table
-        Of `EVENT_SCHEMA`, file by file in order of arrival; of events with the same id only the first.
-    online_position : int
-        Position of the last online event among them, 0 if there is none.
+        Of `EVENT_SCHEMA`, file by file by day of arrival; of events with the same id only the first.
+    events_through : int
+        The online store serves events beyond this position as recent ones: none of them is in `events`.
     repeated : int
         Events left out because an earlier one has the same id.
+    unsettled : int
+        Events left out because they are beyond that position.
+    files : str
+        Digest of the names of the files read: other files, another digest.
     """
 
     events: pa.Table
-    online_position: int
+    events_through: int
     repeated: int
+    unsettled: int
+    files: str
 
 
 class EventLog:
-    """Events under ``root/ns=NAMESPACE/dt=DAY/NAME.parquet``, added by one process at a time.
+    """All events of every namespace.
 
     Parameters
     ----------
-    root : Path
+    files : LogFiles
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, files: LogFiles) -> None:
+        self.files = files
 
-    @contextmanager
-    def locked(self, namespace: str) -> Iterator[None]:
-        """Keep other processes from adding to a namespace; waits until they are done. Not to be nested."""
-        folder = self._folder(namespace)
-        with storing(f"adding events to {folder}"):
-            make_folder(folder)
-            lock = (folder / "lock").open("a")
-        with lock:
-            with storing(f"adding events to {folder}"):
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                for abandoned in folder.glob("dt=*/.draft-*"):  # by a process that was killed: this one has none yet
-                    abandoned.unlink(missing_ok=True)
-            yield
+    def locked(self, namespace: str) -> AbstractContextManager[None]:
+        """See `LogFiles.locked`."""
+        return self.files.locked(namespace)
 
     def append_file(self, namespace: str, source: Path, tables: Iterable[pa.Table]) -> int | None:
         """Add the events of a source file, whole or not at all.
@@ -91,67 +92,143 @@ class EventLog:
             digest = hashlib.file_digest(file, "sha256").hexdigest()[:32]
         name = f"file-{digest}.parquet"
         with self.locked(namespace):
-            if any(self._folder(namespace).glob(f"dt=*/{name}")):
+            if any(_base(known) == name for known in self._names(namespace)):
                 return None
-            return self._append(namespace, name, tables)
+            return self._append(namespace, today(name), tables)
 
     def append_online(self, namespace: str, first: int, last: int, table: pa.Table) -> int:
         """Add the events the online store holds at positions `first` to `last`.
 
         To be called under the lock (`locked`) that `online_position` was read under.
         """
-        return self._append(namespace, f"online-{first:020d}-{last:020d}.parquet", [table])
+        return self._append(namespace, today(f"online-{first:020d}-{last:020d}.parquet"), [table])
 
     def online_position(self, namespace: str) -> int:
         """Return the position of the last online event in the log, 0 if there is none."""
-        return _position(self._files(namespace))
+        return _position(self._names(namespace))
 
-    def read(self, namespace: str) -> LogContents:
-        """Return all events of a namespace, and how far they go.
+    def compact(self, namespace: str) -> int:
+        """Pack what came from the queue into one file a day; return how many files it replaces.
+
+        Killed in between, events are in several files, and are counted once; the next run ends it.
+        """
+        with self.locked(namespace):
+            tables = self._read(namespace, _to_pack)
+            for _, names in groupby(tables, _day):
+                self._pack(namespace, {name: tables[name] for name in names})
+            return len(tables)
+
+    def read(self, namespace: str, *, settle_s: float = 0.0) -> LogContents:
+        """Return all settled events of a namespace, and how far they go.
+
+        The queue delivers in any order: events newer than the newest minus `settle_s` are left out, for others as new
+        as they are may not have come yet. The online store serves them as recent ones. Events without a position (from
+        files, or drained from an online store, which has them in order) need not settle.
 
         Raises `InsufficientDataError` if there are none and `DataError` if a file is damaged.
         """
-        files = self._files(namespace)
-        if not files:
+        tables = self._read(namespace, lambda names: names)
+        if not tables:
             raise InsufficientDataError(
-                f"the event log of namespace {namespace!r} under {self.root} is empty",
+                f"the event log of namespace {namespace!r} under {self.files} is empty",
                 remedy="Take in events first: recsys ingest FILE",
             )
-        events = pa.concat_tables([_read(path) for path in files])
-        once = _without_repeats(events)
-        return LogContents(once, _position(files), len(events) - len(once))
+        events = pa.concat_tables(tables.values())
+        newest = pc.max(events["position"]).as_py()
+        through = _position(tables) if newest is None else newest - round(settle_s * POSITIONS_A_SECOND)
+        settled = _through(events, through)
+        once = _without_repeats(settled)
+        return LogContents(
+            once.drop_columns("position"),
+            through,
+            len(settled) - len(once),
+            len(events) - len(settled),
+            _digest(tables),
+        )
 
-    def _folder(self, namespace: str) -> Path:
-        return self.root / f"ns={check_name('namespace', namespace)}"
+    def _names(self, namespace: str) -> list[str]:
+        """Names of all files; of those that have one content the first: two processes added it on two days."""
+        names = {_base(name): name for name in reversed(self.files.names(namespace))}
+        return sorted(name for name in names.values() if name.endswith((".parquet", ".jsonl")))
 
-    def _files(self, namespace: str) -> list[Path]:
-        return sorted(self._folder(namespace).glob("dt=*/*.parquet"))
+    def _read(self, namespace: str, choose: Callable[[list[str]], list[str]]) -> dict[str, pa.Table]:
+        """Events by file of those chosen; all of one listing, so that no event is missed."""
+        for _ in range(_LISTINGS):
+            names = choose(self._names(namespace))
+            try:
+                with ThreadPoolExecutor(_READERS) as pool:
+                    return dict(zip(names, pool.map(lambda name: self._table(namespace, name), names), strict=True))
+            except NotFoundError:  # compacted since: its events are in a file that the next listing has
+                continue
+        raise StorageError(f"the files of namespace {namespace!r} under {self.files} vanish while they are read")
+
+    def _table(self, namespace: str, name: str) -> pa.Table:
+        with self.files.open(namespace, name) as file, storing(f"reading {name} under {self.files}"):
+            try:
+                return (_lines if name.endswith(".jsonl") else _parquet)(name, file)
+            except (pa.ArrowException, ValueError, OSError) as error:
+                if (
+                    isinstance(error, OSError) and error.errno
+                ):  # of the disk; Arrow's own, such as a wrong sum, have none
+                    raise
+                reason = f"the log file is damaged: {str(error).splitlines()[0]}"
+                raise DataError(
+                    reason, path=f"{self.files}/ns={namespace}/{name}", remedy="Restore it from a backup"
+                ) from error
 
     def _append(self, namespace: str, name: str, tables: Iterable[pa.Table]) -> int:
-        folder = self._folder(namespace) / f"dt={datetime.now(UTC):%Y-%m-%d}"
-        draft = folder / f".draft-{uuid.uuid4().hex}"
+        some = (table for table in tables if len(table))
+        first = next(some, None)
+        if first is None:
+            return 0
         rows = 0
-        with storing(f"adding events to {folder}"):
-            make_folder(folder)
-            try:
-                with draft.open("xb") as file:
-                    with pq.ParquetWriter(file, EVENT_SCHEMA, compression="zstd", write_page_checksum=True) as writer:
-                        for table in tables:
-                            writer.write_table(table)
-                            rows += len(table)
-                    file.flush()
-                    os.fsync(file.fileno())
-                if rows:
-                    draft.rename(folder / name)
-                    sync_folder(folder)
-            finally:
-                draft.unlink(missing_ok=True)
+
+        def write(file: BinaryIO) -> None:
+            nonlocal rows
+            with pq.ParquetWriter(file, first.schema, compression="zstd", write_page_checksum=True) as writer:
+                for table in chain([first], some):
+                    writer.write_table(table)
+                    rows += len(table)
+
+        self.files.create(namespace, name, write)
         return rows
 
+    def _pack(self, namespace: str, tables: dict[str, pa.Table]) -> None:
+        """Replace files of one day by one; its name tells what it is made of, so a second try makes no second one."""
+        day = _day(next(iter(tables)))
+        packed = _without_repeats(pa.concat_tables(tables.values())).sort_by("position")
+        self._append(namespace, f"{day}/queue-{_digest(tables)[:32]}.parquet", [packed])
+        self.files.remove(namespace, list(tables))
 
-def _position(files: list[Path]) -> int:
-    names = (_ONLINE.fullmatch(path.name) for path in files)
-    return max((int(name[2]) for name in names if name), default=0)
+
+def _day(name: str) -> str:
+    return name.partition("/")[0]
+
+
+def _base(name: str) -> str:
+    return name.partition("/")[2]
+
+
+def _to_pack(names: list[str]) -> list[str]:
+    """Files from the queue, of days that have more than one of them, or one that is not packed."""
+    queued = (name for name in names if _base(name).startswith("queue-"))
+    days = [list(of_day) for _, of_day in groupby(queued, _day)]
+    return [name for of_day in days if len(of_day) > 1 or of_day[0].endswith(".jsonl") for name in of_day]
+
+
+def _digest(names: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()
+
+
+def _position(names: Iterable[str]) -> int:
+    found = (_ONLINE.fullmatch(_base(name)) for name in names)
+    return max((int(one[2]) for one in found if one), default=0)
+
+
+def _through(events: pa.Table, position: int) -> pa.Table:
+    """Events up to a position and those without one, but none that has its id in common with one beyond."""
+    beyond = events.filter(pc.greater(events["position"], position))["event_id"]
+    return events.filter(pc.invert(pc.is_in(events["event_id"], beyond.combine_chunks()))) if len(beyond) else events
 
 
 def _without_repeats(events: pa.Table) -> pa.Table:
@@ -168,10 +245,16 @@ def _without_repeats(events: pa.Table) -> pa.Table:
     return events if keep.all() else events.filter(pa.array(keep))
 
 
-def _read(path: Path) -> pa.Table:
-    with storing(f"reading {path}"):
-        try:
-            return pq.read_table(path, schema=EVENT_SCHEMA, partitioning=None, page_checksum_verification=True)
-        except (pa.ArrowException, ValueError) as error:
-            reason = f"the log file is damaged: {str(error).splitlines()[0]}"
-            raise DataError(reason, path=path, remedy="Restore it from a backup") from error
+def _parquet(name: str, file: BinaryIO) -> pa.Table:
+    return pq.read_table(file, schema=_LOG_SCHEMA, partitioning=None, page_checksum_verification=True)
+
+
+def _lines(name: str, file: BinaryIO) -> pa.Table:
+    """Read what `batch_jobs.consumer` wrote: its name is the digest of its content."""
+    content = file.read()
+    if hashlib.sha256(content).hexdigest()[:32] not in name:
+        raise ValueError("its digest is not its name's")
+    # Numbers first, for JSON has no times.
+    schema = _LOG_SCHEMA.set(4, pa.field("ts", pa.int64()))
+    options = pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
+    return pyarrow.json.read_json(pa.BufferReader(content), parse_options=options).cast(_LOG_SCHEMA)

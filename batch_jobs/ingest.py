@@ -16,7 +16,7 @@ from recsys.data.sources import Rejected, read_events, read_table
 from recsys.data.sources.movielens import find_ratings
 from recsys.errors import StorageError
 from recsys.events import context_text
-from recsys.serving.online import StoredEvent
+from recsys.serving.online import EventFeed, StoredEvent
 
 _ONLINE_BATCH = 100_000
 
@@ -43,7 +43,8 @@ def ingest(stores: Stores, namespace: str, config: IngestConfig, screen: Screen)
         stores.online.put_items(namespace, items)
     if users:
         stores.online.put_user_profiles(namespace, users)
-    online = drain_online(stores, namespace)
+    online = drain_online(stores, stores.online, namespace) if isinstance(stores.online, EventFeed) else 0
+    compacted = stores.events.compact(namespace)
     if rejected.rows:
         screen.note(rejected.summary())
     return {
@@ -51,6 +52,7 @@ def ingest(stores: Stores, namespace: str, config: IngestConfig, screen: Screen)
         "events_from_files": added,
         "files_known_already": known,
         "events_from_api": online,
+        "queue_files_compacted": compacted,
         "items_described": len(items),
         "users_described": len(users),
         "rows_rejected": rejected.rows,
@@ -63,7 +65,7 @@ def _bytes_read(step: Step, path: Path, done: int) -> None:
     step(done, path.stat().st_size)
 
 
-def drain_online(stores: Stores, namespace: str) -> int:
+def drain_online(stores: Stores, feed: EventFeed, namespace: str) -> int:
     """Copy online events the log does not hold yet; return how many.
 
     Raises `StorageError` if the log is ahead of the online store: that store was lost or replaced by an older one, and
@@ -72,15 +74,15 @@ def drain_online(stores: Stores, namespace: str) -> int:
     drained = 0
     with stores.events.locked(namespace):
         after = stores.events.online_position(namespace)
-        last = stores.online.last_position(namespace)
+        last = feed.last_position(namespace)
         if last < after:
             raise StorageError(
-                f"the event log of namespace {namespace!r} under {stores.events.root} holds online events up to "
+                f"the event log of namespace {namespace!r} under {stores.events.files} holds online events up to "
                 f"position {after}, but the online store ends at {last}: it was lost or replaced. Restore the online "
                 "store; or, if that cannot be done, rename the log's files online-*.parquet to "
                 "kept-online-*.parquet: their events stay, and positions start anew"
             )
-        while events := stores.online.events_after(namespace, after, limit=_ONLINE_BATCH):
+        while events := feed.events_after(namespace, after, limit=_ONLINE_BATCH):
             stores.events.append_online(namespace, after + 1, events[-1].position, _table(events))
             after = events[-1].position
             drained += len(events)

@@ -60,7 +60,7 @@ def _judge(stores: Stores, config: JobConfig, told: Told, screen: Screen) -> dic
     from all events and is stored here: there is nothing left to train.
     """
     current = stores.registry.current(config.namespace)
-    logged = read_log(stores, config.namespace, screen)
+    logged = read_log(stores, config, screen)
     judgement = judge(stores, config, logged, screen)
     results = show(judgement, screen)
     metric = gate_metric(config.gate, config.evaluate)
@@ -70,7 +70,7 @@ def _judge(stores: Stores, config: JobConfig, told: Told, screen: Screen) -> dic
     metrics = {one: value for one, value in means.items() if value is not None}
     judged = {"split": name, "gate": verdict, "against": current.sequence if current else 0, "metrics": metrics}
     if name == "given":
-        judged["stored"] = described(store(stores, config, judgement.fitted, logged.events_through, metrics, name))
+        judged["stored"] = described(store(stores, config, judgement.fitted, logged, metrics, name))
     return {**judged, "results": results}
 
 
@@ -79,9 +79,9 @@ def _train(stores: Stores, config: JobConfig, told: Told, screen: Screen) -> dic
     judged = told["judge"]
     if "stored" in judged:
         return dict(judged["stored"])
-    logged = read_log(stores, config.namespace, screen)
+    logged = read_log(stores, config, screen)
     fitted = fit(stores, make_model(config.model), logged.interactions, config, screen)
-    manifest = store(stores, config, fitted, logged.events_through, judged["metrics"], judged["split"])
+    manifest = store(stores, config, fitted, logged, judged["metrics"], judged["split"])
     return described(manifest)
 
 

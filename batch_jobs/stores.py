@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from batch_jobs.event_log import EventLog
-from recsys.stores import ServingStores, local_path, setting
+from batch_jobs.log_files import log_files
+from recsys.stores import ServingStores
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,5 +19,4 @@ class Stores(ServingStores):
     def from_environment(cls) -> Stores:
         """Open what RECSYS_ARTIFACTS, RECSYS_REGISTRY, RECSYS_ONLINE and RECSYS_EVENTS name."""
         shared = ServingStores.from_environment()
-        events = EventLog(local_path(setting("RECSYS_EVENTS"), "file", "RECSYS_EVENTS"))
-        return cls(shared.artifacts, shared.registry, shared.online, events)
+        return cls(shared.artifacts, shared.registry, shared.online, EventLog(log_files()))

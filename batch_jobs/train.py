@@ -38,10 +38,11 @@ SERVABLE = [kind for kind, model in MODELS.items() if hasattr(model, "export")]
 
 @dataclass(frozen=True, eq=False)
 class Logged:
-    """The event log as training sees it: raw interactions, and the last online event among them."""
+    """The event log as training sees it: raw interactions, how far they go, and a digest of the files they are from."""
 
     interactions: Interactions
     events_through: int
+    files: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,22 +53,24 @@ class Fit:
     cleaned: Cleaned
 
 
-def read_log(stores: Stores, namespace: str, screen: Screen) -> Logged:
-    """Read all events of a namespace; what of them is left unused is said on the screen.
+def read_log(stores: Stores, config: JobConfig, screen: Screen) -> Logged:
+    """Read all settled events of a namespace; what of them is left unused is said on the screen.
 
     Where some events have a time and others have none, all are taken as having none: no split and no order by time
     could do justice to both.
     """
     with screen.bar("reading the event log"):
-        read = stores.events.read(namespace)
+        read = stores.events.read(config.namespace, settle_s=config.ingest.settle_s)
         events, total = read.events, len(read.events)
         untimed = events["ts"].null_count
         if 0 < untimed < total:
             at = events.schema.get_field_index("ts")
             events = events.set_column(at, events.schema.field(at), pa.nulls(total, events.schema.field(at).type))
-        logged = Logged(to_interactions(events), read.online_position)
+        logged = Logged(to_interactions(events), read.events_through, read.files)
     if read.repeated:
         screen.note(f"event log: {read.repeated:,} events left out, their event_id had come before")
+    if read.unsettled:
+        screen.note(f"event log: {read.unsettled:,} of the newest events are left for the next run")
     if 0 < untimed < total:
         screen.note(f"{untimed:,} of {total:,} events have no time; the log is treated as without times")
     return logged
@@ -137,7 +140,7 @@ def store(
     stores: Stores,
     config: JobConfig,
     fitted: Fit,
-    events_through: int,
+    logged: Logged,
     metrics: Mapping[str, float],
     judged: str | None,
 ) -> ArtifactManifest:
@@ -161,7 +164,8 @@ def store(
         "items": len(dataset.items),
         "interactions": len(dataset.interactions),
         "window": dataset.interactions.window,
-        "events_through": events_through,
+        "events_through": logged.events_through,
+        "log_files": logged.files,
         "judged_by": judged,
     }
     manifest = describe(config.namespace, model.kind, arrays, config=settings, data=data, metrics=metrics)
@@ -176,9 +180,9 @@ def train(stores: Stores, config: JobConfig, screen: Screen) -> dict[str, Any]:
     """Fit on the whole event log and store the artefact; it is not in service before `publish`."""
     model = make_servable(config.model)
     check_settings(config)
-    logged = read_log(stores, config.namespace, screen)
+    logged = read_log(stores, config, screen)
     fitted = fit(stores, model, logged.interactions, config, screen)
-    manifest = store(stores, config, fitted, logged.events_through, {}, None)
+    manifest = store(stores, config, fitted, logged, {}, None)
     return described(manifest)
 
 

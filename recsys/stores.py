@@ -9,6 +9,7 @@ from pathlib import Path
 from recsys.artifacts import ArtifactStore, LocalArtifactStore, LocalModelRegistry, ModelRegistry
 from recsys.errors import ConfigError
 from recsys.serving import ModelLoader, OnlineStore, RecommendationService, SQLiteOnlineStore
+from recsys.serving.online import EventQueue
 
 DEFAULTS = {
     "RECSYS_ARTIFACTS": "file:./var/artifacts",
@@ -17,6 +18,15 @@ DEFAULTS = {
     "RECSYS_EVENTS": "file:./var/events",
 }
 """Environment variables and the embedded default of each."""
+
+FORMS = {
+    "RECSYS_ARTIFACTS": ("file:FOLDER", "s3://BUCKET/PREFIX"),
+    "RECSYS_REGISTRY": ("file:FOLDER", "dynamodb://TABLE"),
+    "RECSYS_ONLINE": ("sqlite:FILE", "dynamodb://TABLE"),
+    "RECSYS_EVENTS": ("file:FOLDER", "s3://BUCKET/PREFIX"),
+    "RECSYS_QUEUE": ("sqs://QUEUE",),
+}
+"""The URLs each of them may be."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,24 +62,61 @@ def setting(name: str) -> str:
 
 
 def artifact_store(url: str) -> ArtifactStore:
-    """Open ``file:FOLDER``."""
-    return LocalArtifactStore(local_path(url, "file", "RECSYS_ARTIFACTS"))
+    """Open ``file:FOLDER`` or ``s3://BUCKET/PREFIX``; the latter keeps what it downloads under RECSYS_CACHE."""
+    scheme, place = located("RECSYS_ARTIFACTS", url)
+    if scheme == "s3":
+        from recsys.aws.client import connect
+        from recsys.aws.s3 import S3ArtifactStore
+
+        return S3ArtifactStore(place, cache_folder(), connect("s3"))
+    return LocalArtifactStore(Path(place))
 
 
 def model_registry(url: str) -> ModelRegistry:
-    """Open ``file:FOLDER``."""
-    return LocalModelRegistry(local_path(url, "file", "RECSYS_REGISTRY"))
+    """Open ``file:FOLDER`` or ``dynamodb://TABLE``."""
+    scheme, place = located("RECSYS_REGISTRY", url)
+    if scheme == "dynamodb":
+        from recsys.aws.client import connect
+        from recsys.aws.registry import DynamoModelRegistry
+
+        return DynamoModelRegistry(place, connect("dynamodb"))
+    return LocalModelRegistry(Path(place))
 
 
 def online_store(url: str) -> OnlineStore:
-    """Open ``sqlite:FILE``."""
-    return SQLiteOnlineStore(local_path(url, "sqlite", "RECSYS_ONLINE"))
+    """Open ``sqlite:FILE`` or ``dynamodb://TABLE``; the latter sends events through what RECSYS_QUEUE names."""
+    scheme, place = located("RECSYS_ONLINE", url)
+    if scheme == "dynamodb":
+        from recsys.aws.client import connect
+        from recsys.aws.dynamodb import DynamoOnlineStore
+
+        return DynamoOnlineStore(place, connect("dynamodb"), event_queue())
+    return SQLiteOnlineStore(Path(place))
 
 
-def local_path(url: str, scheme: str, setting: str) -> Path:
-    """Return the path behind ``scheme:path``, or raise `ConfigError` naming the setting."""
-    found, separator, path = url.partition(":")
-    if not separator or found != scheme or not path:
-        known = f"this release knows {scheme}:PATH, as in {DEFAULTS[setting]}"
-        raise ConfigError(f"{setting}={url!r} cannot be used: {known}")
-    return Path(path.removeprefix("//"))
+def event_queue() -> EventQueue | None:
+    """Open ``sqs://QUEUE``, a name or an URL, which RECSYS_QUEUE names; None where it names none."""
+    url = os.environ.get("RECSYS_QUEUE")
+    if not url:
+        return None
+    _, queue = located("RECSYS_QUEUE", url)
+    from recsys.aws.client import connect
+    from recsys.aws.sqs import SqsEventQueue
+
+    return SqsEventQueue(queue, connect("sqs"))
+
+
+def cache_folder() -> Path:
+    """Return the folder RECSYS_CACHE names, or this user's own under the system's temporary folder."""
+    default = Path(os.environ.get("TMPDIR") or "/tmp") / f"recsys-{os.getuid()}"
+    return Path(os.environ.get("RECSYS_CACHE") or default)
+
+
+def located(name: str, url: str) -> tuple[str, str]:
+    """Split a URL into scheme and place, or raise `ConfigError` that names the setting and the forms it knows."""
+    scheme, _, place = url.partition(":")
+    place = place.removeprefix("//")
+    if not place or scheme not in [form.partition(":")[0] for form in FORMS[name]]:
+        known = f"this release knows {' and '.join(FORMS[name])}"
+        raise ConfigError(f"{name}={url!r} cannot be used: {known}")
+    return scheme, place

@@ -18,6 +18,27 @@ KEYS = {
     "AWS_REGION": "eu-central-1",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
+# moto looks, then writes, without a lock, and undoes a refused transaction by putting back a copy of the whole table:
+# of two at once one is lost, which DynamoDB never does. So it serves one request at a time. It copies every item for
+# each action, seconds for a thousand events; items are replaced, never changed, so one copy of their places will do.
+_MOTO = """
+import copy, threading, moto.server as server
+from moto.dynamodb.models.table import Table
+serve, turn, copies = server.DomainDispatcherApplication.__call__, threading.Lock(), {}
+def one_at_a_time(*request):
+    with turn:
+        copies.clear()
+        return serve(*request)
+def copy_of_places(table, memo):
+    if id(table) not in copies:
+        copies[id(table)] = twin = copy.copy(table)
+        twin.items = copy.copy(table.items)
+        twin.items.update((key, copy.copy(items)) for key, items in table.items.items())
+    return copies[id(table)]
+server.DomainDispatcherApplication.__call__ = one_at_a_time
+Table.__deepcopy__ = copy_of_places
+server.main()
+"""
 _BIN = Path(sys.executable).parent
 _PATIENCE_S = 60
 
@@ -25,20 +46,32 @@ _PATIENCE_S = 60
 @contextmanager
 def cloud(name):
     """Start a stand-in; gives the environment a client needs to reach it."""
+    with serving(_moto if name == "moto" else _ministack) as url:
+        yield KEYS | {"AWS_ENDPOINT_URL": url}
+
+
+@contextmanager
+def serving(command_of):
+    """Start a server by the command and environment `command_of` gives for a port; gives its URL once it answers."""
     port = _free_port()
+    command, extra = command_of(str(port))
     url = f"http://127.0.0.1:{port}"
-    if name == "moto":
-        command, extra = [_BIN / "moto_server", "-H", "127.0.0.1", "-p", str(port)], {}
-    else:
-        command, extra = [_BIN / "ministack"], {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port)}
     with TemporaryFile() as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | KEYS | extra)
         try:
             _await_answer(url, process)
-            yield KEYS | {"AWS_ENDPOINT_URL": url}
+            yield url
         finally:
             process.terminate()
             process.wait(timeout=30)
+
+
+def _moto(port):
+    return [sys.executable, "-c", _MOTO, "-H", "127.0.0.1", "-p", port], {}
+
+
+def _ministack(port):
+    return [_BIN / "ministack"], {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": port}
 
 
 def _free_port():

@@ -3,6 +3,8 @@
 import os
 import signal
 import sys
+import uuid
+from contextlib import ExitStack
 from pathlib import Path
 
 # implicit warns when OpenBLAS has threads of its own; it must be told before numpy is first imported.
@@ -15,9 +17,65 @@ sys.path.append(str(Path(__file__).parent))  # what several folders of tests sha
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+import pytest
+from clouds import cloud
 from hypothesis import settings
 
 settings.register_profile("dev", max_examples=50, deadline=None)
 settings.register_profile("ci", max_examples=200, deadline=None, derandomize=True)
 settings.register_profile("thorough", max_examples=10_000, deadline=None)  # --hypothesis-profile=thorough
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+@pytest.fixture(scope="session")
+def clouds():
+    """Environment of a stand-in for AWS by its name; each is started once, when somebody first asks for it."""
+    with ExitStack() as stack:
+        started = {}
+
+        def start(name):
+            if name not in started:
+                started[name] = stack.enter_context(cloud(name))
+            return started[name]
+
+        yield start
+
+
+@pytest.fixture
+def aws(clouds, monkeypatch):
+    """`Aws` on a stand-in given by its name; the environment then leads every client there."""
+
+    def enter(name):
+        for variable, value in clouds(name).items():
+            monkeypatch.setenv(variable, value)
+        return Aws()
+
+    return enter
+
+
+class Aws:
+    """Makes what a test needs, each time a new one."""
+
+    def bucket(self):
+        name = f"bucket-{uuid.uuid4().hex}"
+        place = {"LocationConstraint": os.environ["AWS_REGION"]}
+        self.client("s3").create_bucket(Bucket=name, CreateBucketConfiguration=place)
+        return name
+
+    def table(self):
+        name = f"table-{uuid.uuid4().hex}"
+        client = self.client("dynamodb")
+        client.create_table(
+            TableName=name,
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in ("pk", "sk")],
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+        )
+        expiry = {"Enabled": True, "AttributeName": "expires"}
+        client.update_time_to_live(TableName=name, TimeToLiveSpecification=expiry)
+        return name
+
+    def client(self, service):
+        import boto3
+
+        return boto3.client(service)

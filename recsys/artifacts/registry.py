@@ -48,6 +48,25 @@ class Pointer:
         if not 0 <= self.previous < self.sequence:
             raise ArtifactError(f"a registry entry claims number {self.sequence} after {self.previous}")
 
+    def to_bytes(self) -> bytes:
+        """JSON that carries a hash of itself, so that a flipped bit is not taken for another version or number."""
+        fields = asdict(self)
+        digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+        return json.dumps({**fields, "sha256": digest}).encode() + b"\n"
+
+    @classmethod
+    def from_bytes(cls, data: bytes, place: object) -> Pointer:
+        """Parse what `to_bytes` wrote; `ArtifactError` naming the place if any byte differs."""
+        try:
+            fields = json.loads(data)
+            del fields["sha256"]
+            pointer = cls(**fields)
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise ArtifactError(f"{place} is damaged: {str(error)[:200]}") from error
+        if pointer.to_bytes() != data:
+            raise ArtifactError(f"{place} is damaged: its SHA-256 is not that of its content")
+        return pointer
+
 
 class ModelRegistry(Protocol):
     """The pointer of each namespace."""
@@ -75,10 +94,7 @@ class ModelRegistry(Protocol):
 
 
 class LocalModelRegistry:
-    """Pointers in files: ``root/namespace/{current.json, 00000001.json, ...}``, moved under a lock by one rename.
-
-    Each file carries a hash of itself, so that a flipped bit is not taken for another version or number.
-    """
+    """Pointers in files: ``root/namespace/{current.json, 00000001.json, ...}``, moved under a lock by one rename."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -147,7 +163,7 @@ class LocalModelRegistry:
         try:
             for name in names:
                 with (folder / f".{name}").open("wb") as file:
-                    file.write(_to_bytes(pointer))
+                    file.write(pointer.to_bytes())
                     file.flush()
                     os.fsync(file.fileno())
             # The history entry first: a crash between the two leaves one that the next move overwrites.
@@ -160,24 +176,10 @@ class LocalModelRegistry:
         return pointer
 
 
-def _to_bytes(pointer: Pointer) -> bytes:
-    fields = asdict(pointer)
-    digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
-    return json.dumps({**fields, "sha256": digest}).encode() + b"\n"
-
-
 def _read(path: Path) -> Pointer | None:
     with storing(f"reading {path}"):
         try:
             data = path.read_bytes()
         except FileNotFoundError:
             return None
-    try:
-        fields = json.loads(data)
-        del fields["sha256"]
-        pointer = Pointer(**fields)
-        if _to_bytes(pointer) != data:
-            raise ArtifactError(f"{path} is damaged: its SHA-256 is not that of its content")
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise ArtifactError(f"{path} is damaged: {str(error)[:200]}") from error
-    return pointer
+    return Pointer.from_bytes(data, path)

@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import random
+import time
+from collections.abc import Iterator
+from functools import partial
 from typing import Any, Protocol
 
-from recsys.errors import StorageError
+from recsys.errors import ConfigError, StorageError
+
+UNREACHABLE = "Unreachable"
+_TRANSIENT = {
+    UNREACHABLE,
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "ThrottlingException",
+    "TransactionInProgressException",
+}
+_REMEDIES = {
+    "AccessDeniedException": "Give this role the right to it, as the deployment's policies do",
+    "ExpiredTokenException": "Renew the credentials",
+    "ResourceNotFoundException": "Create the table as the deployment's template does, or correct its name",
+    "UnrecognizedClientException": "Correct the credentials",
+}
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
 
 
 class AwsError(StorageError):
@@ -24,14 +47,50 @@ class AwsError(StorageError):
         self.operation = operation
         self.code = code
         self.answer = answer or {}
-        super().__init__(f"{operation} failed: {code}: {message}")
+        remedy = f". {_REMEDIES[code]}" if code in _REMEDIES else ""
+        super().__init__(f"{operation} failed: {code}: {message}{remedy}")
+
+    @property
+    def transient(self) -> bool:
+        """The same call may succeed a little later: throttled, out of reach, or the service's own fault."""
+        status: int = self.answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return self.code in _TRANSIENT or status >= 500
 
 
 class Client(Protocol):
-    """Calls one service."""
+    """Calls one service; any number of threads may share it."""
 
     def call(self, operation: str, **parameters: Any) -> dict[str, Any]:
-        """Call an operation by its API name (``PutItem``); raises `AwsError`."""
+        """Call an operation by its API name (``PutItem``); a Body comes as bytes. Raises `AwsError`.
+
+        What is `AwsError.transient` has been tried again a few times: a call may have been applied more than once.
+        """
+
+    def close(self) -> None:
+        """Give connections back; the next call opens them again."""
+
+
+def connect(service: str) -> Client:
+    """Return a client for dynamodb, s3 or sqs: a light one where the environment holds keys and a region."""
+    from recsys.aws.signed import SignedClient
+    from recsys.aws.signed_s3 import SignedS3Client
+    from recsys.aws.sigv4 import Keys
+
+    keys, region = Keys.from_environment(), _region()
+    if not (keys and region):
+        return BotoClient(service)
+    return SignedS3Client(keys, region) if service == "s3" else SignedClient(service, keys, region)
+
+
+def tries(seconds: float) -> Iterator[int]:
+    """Yield 0, 1, ...: at once, then after pauses that double, with full jitter; none begins after `seconds`."""
+    until = time.monotonic() + seconds
+    for number in itertools.count():
+        yield number
+        pause = random.uniform(0, min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**number))
+        if time.monotonic() + pause > until:
+            return
+        time.sleep(pause)
 
 
 class BotoClient:
@@ -40,26 +99,52 @@ class BotoClient:
     Parameters
     ----------
     service : str
-        ``dynamodb``, ``sqs``, ...; region, endpoint and credentials come from the environment as boto3 reads it.
+        ``dynamodb``, ``s3``, ...; region, endpoint and credentials come from the environment as boto3 reads it.
+
+    Raises
+    ------
+    ConfigError
+        If there is no region.
     """
 
     def __init__(self, service: str) -> None:
         import boto3
         from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
 
-        config = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
-        self._client = boto3.client(service, config=config)
+        config = Config(connect_timeout=1, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
+        try:
+            self._client = boto3.client(service, region_name=_region(), config=config)
+        except (BotoCoreError, ValueError) as error:
+            raise ConfigError(f"AWS cannot be called: {error}. Set AWS_REGION, or correct AWS_ENDPOINT_URL") from error
 
     def call(self, operation: str, **parameters: Any) -> dict[str, Any]:
         """See `Client.call`."""
         from botocore import xform_name
-        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+        from botocore.parsers import ResponseParserError
 
+        ask = partial(getattr(self._client, xform_name(operation)), **parameters)
         try:
-            answer: dict[str, Any] = getattr(self._client, xform_name(operation))(**parameters)
+            answer: dict[str, Any] = ask()
+            if "Body" not in answer:
+                return answer
+            try:
+                return answer | {"Body": answer["Body"].read()}
+            except BotoCoreError:  # boto3 tries again until an answer begins, not when it breaks off
+                return answer | {"Body": ask()["Body"].read()}
         except ClientError as error:
             told: dict[str, Any] = error.response
             raise AwsError(operation, told["Error"]["Code"], told["Error"].get("Message", ""), told) from error
+        except (HTTPClientError, ResponseParserError) as error:
+            raise AwsError(operation, UNREACHABLE, str(error)) from error
         except BotoCoreError as error:
-            raise AwsError(operation, "Unreachable", str(error)) from error
-        return answer
+            raise AwsError(operation, type(error).__name__, str(error)) from error
+
+    def close(self) -> None:
+        """See `Client.close`."""
+        self._client.close()
+
+
+def _region() -> str | None:
+    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")

@@ -7,6 +7,7 @@ import numpy as np
 
 from batch_jobs.console import Screen
 from batch_jobs.event_log import EventLog
+from batch_jobs.log_files import LocalLogFiles
 from batch_jobs.publish import publish
 from batch_jobs.stores import Stores
 from recsys.artifacts import ArtifactManifest, Histories, LocalArtifactStore, LocalModelRegistry, describe, pack
@@ -27,7 +28,7 @@ def stores_in(folder: Path) -> Stores:
         LocalArtifactStore(folder / "artifacts"),
         LocalModelRegistry(folder / "registry"),
         online,
-        EventLog(folder / "log"),
+        EventLog(LocalLogFiles(folder / "log")),
     )
 
 

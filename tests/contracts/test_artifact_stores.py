@@ -6,15 +6,16 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from clouds import CLOUDS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from recsys.artifacts import LocalArtifactStore, LocalModelRegistry, describe
+from recsys.artifacts import describe
 from recsys.errors import ArtifactError, ConfigError, ConflictError, NoModelError
+from recsys.stores import artifact_store, model_registry
 
-STORES = {"local": LocalArtifactStore}
-REGISTRIES = {"local": LocalModelRegistry}
+PLACES = ("local", *CLOUDS)
 ARRAYS = {
     "item_vectors": np.arange(12, dtype=np.float32).reshape(4, 3),
     "empty": np.zeros((4, 0), np.float32),
@@ -22,14 +23,19 @@ ARRAYS = {
 }
 
 
-@pytest.fixture(params=STORES)
-def store(request, tmp_path):
-    return STORES[request.param](tmp_path / "artifacts")
+@pytest.fixture(params=PLACES)
+def store(request, tmp_path, aws, monkeypatch):
+    if request.param == "local":
+        return artifact_store(f"file:{tmp_path}/artifacts")
+    monkeypatch.setenv("RECSYS_CACHE", str(tmp_path / "cache"))
+    return artifact_store(f"s3://{aws(request.param).bucket()}/models")
 
 
-@pytest.fixture(params=REGISTRIES)
-def registry(request, tmp_path):
-    return REGISTRIES[request.param](tmp_path / "registry")
+@pytest.fixture(params=PLACES)
+def registry(request, tmp_path, aws):
+    if request.param == "local":
+        return model_registry(f"file:{tmp_path}/registry")
+    return model_registry(f"dynamodb://{aws(request.param).table()}")
 
 
 def manifest(arrays=ARRAYS, *, namespace="shop", number=0):

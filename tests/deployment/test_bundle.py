@@ -90,7 +90,7 @@ def test_requirements_come_with_the_hashes_of_the_lock():
 
 @pytest.fixture
 def site():
-    """What `make package` installed, if it is what is here: kernels take minutes to compile, and numpy has to be there."""
+    """What `make package` installed, if it is what is here: to compile the kernels takes minutes."""
     made = ROOT / "build" / "package" / str(ARCH)
     sources = [path for path in (ROOT / "recsys").rglob("*") if path.suffix in (".py", ".cpp", ".hpp")]
     wheels = list((made / "wheels").glob("*.whl"))

@@ -14,6 +14,7 @@ from shop import Shop, pairs
 from batch_jobs.config import load
 from batch_jobs.console import Screen
 from batch_jobs.event_log import EventLog
+from batch_jobs.log_files import LocalLogFiles
 from batch_jobs.nightly import nightly
 from batch_jobs.stores import Stores
 from recsys.artifacts import LocalArtifactStore, LocalModelRegistry, unpack
@@ -99,7 +100,7 @@ def stores_of(shop):
         LocalArtifactStore(var / "artifacts"),
         LocalModelRegistry(var / "registry"),
         SQLiteOnlineStore(var / "online.db"),
-        EventLog(var / "events"),
+        EventLog(LocalLogFiles(var / "events")),
     )
 
 

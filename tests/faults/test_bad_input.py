@@ -26,6 +26,7 @@ import pytest
 
 from batch_jobs import cli
 from batch_jobs.event_log import EventLog
+from batch_jobs.log_files import LocalLogFiles
 from batch_jobs.stores import Stores
 from recsys.artifacts import LocalArtifactStore, LocalModelRegistry, unpack
 from recsys.serving import SQLiteOnlineStore
@@ -133,7 +134,7 @@ def stores_of(folder):
             LocalArtifactStore(var / "artifacts"),
             LocalModelRegistry(var / "registry"),
             SQLiteOnlineStore(var / "online.db"),
-            EventLog(var / "events"),
+            EventLog(LocalLogFiles(var / "events")),
         )
     )
     return OPENED[-1]

@@ -27,7 +27,7 @@ from recsys.artifacts import (
     unpack,
 )
 from recsys.artifacts.artifact import ITEM_SIDE
-from recsys.artifacts.registry import Pointer, _to_bytes
+from recsys.artifacts.registry import Pointer
 from recsys.artifacts.store import StoredArrays
 from recsys.errors import ArtifactError, ConflictError, StorageError
 
@@ -554,8 +554,8 @@ def test_damaged_pointers_are_refused_and_never_crash(tmp_path, subtests):
         "null": b"null",
         "a number": b"7",
         "1e999": b'{"sequence": 1e999}',
-        "another entry": _to_bytes(Pointer(7, "v", "0" * 64, 6, "")),
-        "numbers as text": _to_bytes(registry.current("shop")).replace(b": 3", b': "3"'),
+        "another entry": Pointer(7, "v", "0" * 64, 6, "").to_bytes(),
+        "numbers as text": registry.current("shop").to_bytes().replace(b": 3", b': "3"'),
     }
     for name, needed in touched.items():
         for damage in (*DAMAGES, *hostile):

@@ -6,7 +6,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,12 +127,6 @@ class OnlineStore(Protocol):
     def recent_items(self, namespace: str, user: str, *, after: int) -> list[str]:
         """Return the distinct items of all events of a user beyond a position, in no particular order."""
 
-    def events_after(self, namespace: str, position: int, *, limit: int) -> list[StoredEvent]:
-        """Return events of all users beyond a position in order of arrival."""
-
-    def last_position(self, namespace: str) -> int:
-        """Return a position no event of the namespace is beyond, 0 in a new store; removing events never lowers it."""
-
     def put_items(self, namespace: str, items: Mapping[str, Mapping[str, Any]]) -> None:
         """Store or replace item metadata, all or none."""
 
@@ -150,6 +144,31 @@ class OnlineStore(Protocol):
 
     def check(self) -> None:
         """Raise `StorageError` if the store cannot be read."""
+
+    def close(self) -> None:
+        """Give connections back; the next call opens them again."""
+
+
+@runtime_checkable
+class EventFeed(Protocol):
+    """An online store whose events a job copies into the event log; one that has a queue needs no feed."""
+
+    def events_after(self, namespace: str, position: int, *, limit: int) -> list[StoredEvent]:
+        """Return events of all users beyond a position in order of arrival."""
+
+    def last_position(self, namespace: str) -> int:
+        """Return a position no event of the namespace is beyond, 0 in a new store; removing events never lowers it."""
+
+
+POSITIONS_A_SECOND = 1_000_000 << 11
+"""Positions of events that go through an `EventQueue` are times: so many to a second."""
+
+
+class EventQueue(Protocol):
+    """On the way to the event log: at least once, in any order; the log knows an event by its id."""
+
+    def send(self, namespace: str, events: Sequence[StoredEvent]) -> None:
+        """Hand events over durably; after a `StorageError` any of them may have arrived, and all can be sent again."""
 
     def close(self) -> None:
         """Give connections back; the next call opens them again."""

@@ -11,7 +11,7 @@ from recsys.serving.online import StoredEvent, StoredList, UserState
 
 
 class MemoryOnlineStore:
-    """See `OnlineStore`; gone with the process."""
+    """See `OnlineStore` and `EventFeed`; gone with the process."""
 
     def __init__(self) -> None:
         self._users: dict[tuple[str, str], dict[str, bytes]] = {}
@@ -71,12 +71,12 @@ class MemoryOnlineStore:
         return list({one.item for one in self._events.get(namespace, [])[after:] if one.user == user})
 
     def events_after(self, namespace: str, position: int, *, limit: int) -> list[StoredEvent]:
-        """See `OnlineStore.events_after`."""
+        """See `EventFeed.events_after`."""
         events = self._events.get(namespace, [])[position : position + limit]
         return [StoredEvent(at, one) for at, one in enumerate(events, position + 1)]
 
     def last_position(self, namespace: str) -> int:
-        """See `OnlineStore.last_position`."""
+        """See `EventFeed.last_position`."""
         return len(self._events.get(namespace, []))
 
     def put_items(self, namespace: str, items: Mapping[str, Mapping[str, Any]]) -> None:

@@ -39,7 +39,7 @@ _ROWS_A_TRANSACTION = 10_000
 
 
 class SQLiteOnlineStore:
-    """See `OnlineStore`. What is acknowledged is on disk (synchronous FULL).
+    """See `OnlineStore` and `EventFeed`. What is acknowledged is on disk (synchronous FULL).
 
     Reads have a connection of their own, so that with SQLite's WAL none waits for a write, be it of this process or of
     another; the threads of a process take turns at it.
@@ -107,7 +107,7 @@ class SQLiteOnlineStore:
         return [item for (item,) in rows]
 
     def events_after(self, namespace: str, position: int, *, limit: int) -> list[StoredEvent]:
-        """See `OnlineStore.events_after`."""
+        """See `EventFeed.events_after`."""
         with self._reads.held("reading events") as db:
             rows = db.execute(
                 f"SELECT position, {_EVENT} FROM events WHERE namespace = ? AND position > ? ORDER BY position LIMIT ?",
@@ -116,7 +116,7 @@ class SQLiteOnlineStore:
         return [StoredEvent(at, _event(row)) for at, *row in rows]
 
     def last_position(self, namespace: str) -> int:
-        """See `OnlineStore.last_position`; positions are shared by all namespaces."""
+        """See `EventFeed.last_position`; positions are shared by all namespaces."""
         with self._reads.held("reading events") as db:
             row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
         return 0 if row is None else int(row[0])

@@ -21,6 +21,7 @@ from recsys.errors import DataError, InsufficientDataError, StorageError
 from recsys.events import InteractionEvent
 
 QUIET = Screen(as_json=True)
+SHOP = JobConfig(namespace="shop")
 CSV = "user_id,item_id,rating,timestamp\nanna,tea,5,100\nbo,milk,3,200\n"
 
 
@@ -71,10 +72,10 @@ def test_a_file_is_taken_in_once_whatever_it_is_called(stores, tmp_path):
 
 def test_a_broken_file_leaves_the_log_as_it_was(stores, tmp_path):
     take(stores, write(tmp_path, "a.csv", CSV))
-    before = sorted(path.name for path in stores.events.root.rglob("*"))
+    before = sorted(path.name for path in stores.events.files.root.rglob("*"))
     with pytest.raises(DataError, match=r"b\.csv:3: column 'rating': 'bad'"):
         take(stores, write(tmp_path, "b.csv", CSV.replace("3,200", "bad,200")))
-    assert sorted(path.name for path in stores.events.root.rglob("*")) == before
+    assert sorted(path.name for path in stores.events.files.root.rglob("*")) == before
 
 
 def test_skipping_keeps_the_good_lines_and_counts_the_bad(stores, tmp_path):
@@ -117,7 +118,7 @@ def test_a_crash_between_reading_and_writing_repeats_nothing(stores):
 
 
 def rows_in_files(stores):
-    return sum(pq.read_metadata(path).num_rows for path in stores.events.root.rglob("*.parquet"))
+    return sum(pq.read_metadata(path).num_rows for path in stores.events.files.root.rglob("*.parquet"))
 
 
 def meanwhile(work):
@@ -163,9 +164,10 @@ def test_two_ingests_of_one_file_at_once_take_it_in_once(stores, tmp_path):
 def test_reading_takes_events_and_position_from_one_listing(stores, monkeypatch):
     stores.online.append_events("shop", [event(0)])
     take(stores)
-    listings, original = [], stores.events._files
-    monkeypatch.setattr(stores.events, "_files", lambda namespace: listings.append(namespace) or original(namespace))
-    assert read_log(stores, "shop", QUIET).events_through == stores.online.last_position("shop")
+    files, listings = stores.events.files, []
+    original = files.names
+    monkeypatch.setattr(files, "names", lambda namespace: listings.append(namespace) or original(namespace))
+    assert read_log(stores, SHOP, QUIET).events_through == stores.online.last_position("shop")
     assert listings == ["shop"]
 
 
@@ -178,7 +180,7 @@ def test_a_lost_online_store_is_noticed_and_the_remedy_loses_nothing(stores):
     stores.online.append_events("shop", [event(7)])
     with pytest.raises(StorageError, match=r"up to position 3, but the online store ends at 1.*kept-online"):
         take(stores)
-    for path in stores.events.root.rglob("online-*.parquet"):
+    for path in stores.events.files.root.rglob("online-*.parquet"):
         path.rename(path.with_name(f"kept-{path.name}"))
     assert take(stores)["events_from_api"] == 1
     assert {item for _, item, *_ in logged(stores)} == {"i0", "i1", "i2", "i7"}
@@ -201,8 +203,8 @@ def test_log_artefacts_and_registry_are_durable_from_their_roots_on(stores, tmp_
     stores.artifacts.put(manifest, {"x": np.zeros(3, np.float32)})
     synced.discard(tmp_path.stat().st_ino)
     stores.registry.promote(manifest, expected=0)
-    [path] = stores.events.root.rglob("*.parquet")
-    folders = {path.parent, path.parent.parent, stores.events.root, tmp_path}
+    [path] = stores.events.files.root.rglob("*.parquet")
+    folders = {path.parent, path.parent.parent, stores.events.files.root, tmp_path}
     folders |= {root for store in (stores.artifacts, stores.registry) for root in (store.root, store.root / "shop")}
     assert {folder.name for folder in folders if folder.stat().st_ino not in synced} == set()
 
@@ -215,7 +217,7 @@ def test_an_event_id_counts_once_in_a_file_and_across_files(stores, tmp_path):
     assert sorted(weight for _, _, weight, _ in logged(stores) if weight != 2.0) == [1.0, 3.0, 4.0, 5.0]
     assert stores.events.read("shop").repeated == 3
     screen = Listening()
-    assert len(read_log(stores, "shop", screen).interactions) == 5
+    assert len(read_log(stores, SHOP, screen).interactions) == 5
     assert screen.notes == ["event log: 3 events left out, their event_id had come before"]
 
 
@@ -238,12 +240,12 @@ def test_an_untimed_file_and_an_event_from_the_api_train_together(stores, tmp_pa
     told = train(stores, JobConfig(namespace="shop", model={"kind": "als", "factors": 4}), screen)
     assert told["users"] == 20
     assert screen.notes[0] == "60 of 61 events have no time; the log is treated as without times"
-    assert read_log(stores, "shop", QUIET).interactions.timestamp is None
+    assert read_log(stores, SHOP, QUIET).interactions.timestamp is None
 
 
 def test_what_a_killed_process_left_is_removed_by_the_next(stores, tmp_path):
     take(stores, write(tmp_path, "a.csv", CSV))
-    [path] = stores.events.root.rglob("*.parquet")
+    [path] = stores.events.files.root.rglob("*.parquet")
     draft = path.with_name(".draft-0")
     draft.write_bytes(b"half")
     take(stores)
@@ -255,7 +257,7 @@ def test_the_log_says_when_it_is_empty_or_damaged(stores, tmp_path):
     with pytest.raises(InsufficientDataError, match="recsys ingest"):
         stores.events.read("shop")
     take(stores, write(tmp_path, "a.csv", CSV))
-    [path] = stores.events.root.rglob("*.parquet")
+    [path] = stores.events.files.root.rglob("*.parquet")
     assert path.parent.name.startswith("dt=")
     assert pq.read_metadata(path).num_rows == 2
     path.write_bytes(path.read_bytes()[:-20])
@@ -286,7 +288,7 @@ def test_contexts_reach_the_log_from_files_and_from_the_api(stores, tmp_path):
 
 def test_log_files_of_an_earlier_release_are_read_beside_new_ones(stores, tmp_path):
     take(stores, write(tmp_path, "a.csv", CSV))
-    (path,) = stores.events.root.rglob("*.parquet")
+    (path,) = stores.events.files.root.rglob("*.parquet")
     old = pq.read_table(path, partitioning=None).drop_columns("context")
     pq.write_table(old, path)
     take(stores, write(tmp_path, "b.csv", "user_id,item_id,rating,timestamp,n\ncleo,tea,5,300,7\n"), context=("n",))

@@ -1,0 +1,130 @@
+"""Events in DynamoDB: one item by the event's id, so that it counts once, and one by its place in its user's order."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from recsys.aws.batches import Item, query
+from recsys.aws.client import AwsError, Client, tries
+from recsys.errors import StorageError
+from recsys.events import InteractionEvent
+from recsys.serving.online import StoredEvent
+
+_EVENTS = 50  # of two items each: DynamoDB takes 100 in a transaction
+_KEPT_S = 30 * 86_400
+_PATIENCE_S = 5.0
+_RANDOM_BITS = 11
+_UNDECIDED = {"None", "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
+
+
+def insert_events(
+    client: Client, table: str, namespace: str, events: Sequence[InteractionEvent]
+) -> tuple[list[StoredEvent], int]:
+    """Store events of different ids; return them as they are stored, known ones as they were, and how many are new.
+
+    All of 50 events are stored or none; of more, a failure may leave the first ones. Then they are known to the next
+    call with the same events, which stores the rest.
+    """
+    stored: list[StoredEvent] = []
+    new = 0
+    for start in range(0, len(events), _EVENTS):
+        some, of_them_new = _transaction(client, table, namespace, events[start : start + _EVENTS])
+        stored, new = stored + some, new + of_them_new
+    return stored, new
+
+
+def events_of_user(client: Client, table: str, namespace: str, user: str, after: int, **more: Any) -> Iterator[Item]:
+    """Yield the items of a user's events beyond a position."""
+    bounds = {":user": f"E#{namespace}#{user}", ":after": _sort_key(after)}
+    return query(client, table, "pk = :user AND sk > :after", bounds, **more)
+
+
+def event_of(item: Item) -> StoredEvent:
+    """Return the event an item holds; KeyError, TypeError, ValueError or DataError if it is another item."""
+    return StoredEvent(int(item["position"]["N"]), InteractionEvent(**json.loads(item["event"]["S"])))
+
+
+class _Positions:
+    """Microseconds since 1970 and random bits below them: rising in a process, distinct between most others."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last = 0
+
+    def next(self) -> int:
+        random = int.from_bytes(os.urandom(2)) >> (16 - _RANDOM_BITS)
+        with self._lock:
+            self._last = max(self._last + 1, time.time_ns() // 1000 << _RANDOM_BITS | random)
+            return self._last
+
+
+_positions = _Positions()
+
+
+def _transaction(
+    client: Client, table: str, namespace: str, events: Sequence[InteractionEvent]
+) -> tuple[list[StoredEvent], int]:
+    """Store those that are unknown, all or none; which ones are known is in DynamoDB's refusal to store them all."""
+    waiting = [StoredEvent(_positions.next(), one) for one in events]
+    known: list[StoredEvent] = []
+    tried = set[int]()
+    for _ in tries(_PATIENCE_S):
+        tried |= {one.position for one in waiting}
+        try:
+            if waiting:
+                actions = [one for event in waiting for one in _puts(table, namespace, event)]
+                client.call("TransactWriteItems", TransactItems=actions, ClientRequestToken=os.urandom(16).hex())
+        except AwsError as error:
+            if error.code != "TransactionCanceledException":
+                raise
+            waiting, found = _sorted_out(waiting, error)
+            known += found
+        else:  # a known one at a position of this very call was stored by a try whose answer was lost
+            return known + waiting, len(waiting) + sum(one.position in tried for one in known)
+    raise StorageError(f"DynamoDB still refuses {len(waiting)} events after {_PATIENCE_S:.0f} s. Send them again")
+
+
+def _puts(table: str, namespace: str, stored: StoredEvent) -> Iterator[dict[str, Any]]:
+    body = {
+        "position": {"N": str(stored.position)},
+        "event": {"S": json.dumps(vars(stored.event), ensure_ascii=False, default=dict)},
+        "expires": {"N": str(int(time.time()) + _KEPT_S)},
+    }
+    by_id = {"pk": {"S": f"D#{namespace}#{stored.event.event_id}"}, "sk": {"S": "event"}}
+    by_user = {"pk": {"S": f"E#{namespace}#{stored.event.user}"}, "sk": {"S": _sort_key(stored.position)}}
+    for key in (by_id, by_user):
+        yield {
+            "Put": {
+                "TableName": table,
+                "Item": key | body,
+                "ConditionExpression": "attribute_not_exists(pk)",
+                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+            }
+        }
+
+
+def _sorted_out(waiting: list[StoredEvent], error: AwsError) -> tuple[list[StoredEvent], list[StoredEvent]]:
+    """Return what is to be tried again and what is known, by DynamoDB's reason for each of the puts."""
+    reasons = error.answer.get("CancellationReasons", ())
+    if len(reasons) != 2 * len(waiting):
+        raise error
+    left, known = [], []
+    for one, by_id, by_user in zip(waiting, reasons[::2], reasons[1::2], strict=True):
+        if by_id["Code"] == "ConditionalCheckFailed":
+            known.append(event_of(by_id["Item"]))
+        elif by_user["Code"] == "ConditionalCheckFailed":  # another process drew the same position for this user
+            left.append(StoredEvent(_positions.next(), one.event))
+        elif {by_id["Code"], by_user["Code"]} <= _UNDECIDED:
+            left.append(one)
+        else:
+            raise error
+    return left, known
+
+
+def _sort_key(position: int) -> str:
+    return f"{position:020d}"

@@ -1,0 +1,268 @@
+"""The promises of an event log, for every place its files may lie in."""
+
+import csv
+
+import pytest
+from clouds import CLOUDS
+from hypothesis import given
+from hypothesis import strategies as st
+from messages import records, stored
+
+from batch_jobs.config import IngestConfig
+from batch_jobs.consumer import take_in
+from batch_jobs.event_log import _LOG_SCHEMA, EventLog
+from batch_jobs.ingest import _table
+from batch_jobs.log_files import LocalLogFiles, log_files
+from recsys.data.events_table import EVENT_SCHEMA
+from recsys.data.sources import Rejected, read_events
+from recsys.errors import ConfigError, DataError, InsufficientDataError, NotFoundError, StorageError
+
+
+@pytest.fixture(params=["local", *CLOUDS])
+def log(request, tmp_path, monkeypatch):
+    if request.param == "local":
+        return EventLog(LocalLogFiles(tmp_path / "events"))
+    aws = request.getfixturevalue("aws")(request.param)
+    monkeypatch.setenv("RECSYS_EVENTS", f"s3://{aws.bucket()}/some/events")
+    return EventLog(log_files())
+
+
+def items(log, **how):
+    return log.read("shop", **how).events["item_id"].to_pylist()
+
+
+def append(log, path, rows):
+    with path.open("w") as file:
+        csv.writer(file).writerows([("user_id", "item_id", "event_id"), *rows])
+    return log.append_file("shop", path, read_events(path, IngestConfig().spec(), Rejected("raise"), lambda _: None))
+
+
+def test_an_empty_log_says_so(log):
+    assert log.online_position("shop") == 0
+    assert log.compact("shop") == 0
+    with pytest.raises(InsufficientDataError, match="recsys ingest"):
+        log.read("shop")
+
+
+def test_a_file_is_taken_in_once_whatever_it_is_called(log, tmp_path):
+    assert append(log, tmp_path / "a.csv", [("u", "i1", ""), ("u", "i2", "")]) == 2
+    assert append(log, tmp_path / "b.csv", [("u", "i1", ""), ("u", "i2", "")]) is None
+    assert append(log, tmp_path / "c.csv", [("u", "i3", "")]) == 1
+    assert sorted(items(log)) == ["i1", "i2", "i3"]
+
+
+def test_a_broken_source_adds_nothing(log, tmp_path):
+    def breaking():
+        yield _table([stored("u", "i")])
+        raise DataError("broken")
+
+    (tmp_path / "a").write_text("a")
+    with pytest.raises(DataError, match="broken"):
+        log.append_file("shop", tmp_path / "a", breaking())
+    assert log.append_file("shop", tmp_path / "a", [EVENT_SCHEMA.empty_table()]) == 0
+    assert log.files.names("shop") == []
+
+
+def test_one_content_added_on_two_days_counts_once(log, tmp_path):
+    """Two processes at once cannot see each other where there is no lock; of a file without ids no event would tell."""
+    append(log, tmp_path / "a.csv", [("u", "i1", "")])
+    [name] = log.files.names("shop")
+    with log.files.open("shop", name) as file:
+        content = file.read()
+    with log.locked("shop"):
+        log.files.create("shop", f"dt=2001-01-01/{name.partition('/')[2]}", lambda file: file.write(content))
+    assert len(log.files.names("shop")) == 2
+    assert items(log) == ["i1"]
+
+
+def test_what_is_there_is_never_overwritten(log):
+    with log.locked("shop"):
+        log.files.create("shop", "dt=2001-01-01/a.parquet", lambda file: file.write(b"first"))
+        log.files.create("shop", "dt=2001-01-01/a.parquet", lambda file: file.write(b"second"))
+    with log.files.open("shop", "dt=2001-01-01/a.parquet") as file:
+        assert file.read() == b"first"
+
+
+def test_drained_events_carry_their_position_in_the_name(log):
+    log.append_online("shop", 1, 7, _table([stored("u", "i1")]))
+    log.append_online("shop", 8, 9, _table([stored("u", "i2")]))
+    assert log.online_position("shop") == 9
+    assert log.read("shop", settle_s=60).events_through == 9
+    assert items(log) == ["i1", "i2"]
+
+
+def test_messages_of_the_queue_count_once_however_they_come(log):
+    a, b, c = (stored("u", f"i{n}", n) for n in range(3))
+    first, second = records("shop", a, b), records("shop", c, b)
+    for batch in (first, second, first, [*second, *first], [*first, *second]):
+        assert take_in(log.files, batch) == []
+    assert sorted(items(log)) == ["i0", "i1", "i2"]
+    assert len(log.files.names("shop")) == 3
+    assert log.read("shop").events_through == c.position
+
+
+def test_namespaces_stay_apart(log):
+    assert take_in(log.files, [*records("shop", stored("u", "i")), *records("other", stored("u", "j"))]) == []
+    assert items(log) == ["i"]
+    assert log.read("other").events["item_id"].to_pylist() == ["j"]
+    with pytest.raises(ConfigError):
+        log.read("../shop")
+
+
+def test_compaction_leaves_the_events_and_one_file_a_day(log):
+    days = ("dt=2001-01-01", "dt=2001-01-02")
+    for n, day in enumerate(days * 2):
+        take_in(log.files, records("shop", stored("u", f"i{n}", n)))
+        _move(log, log.files.names("shop")[-1], day)
+    before = log.read("shop")
+    assert log.compact("shop") == 4
+    assert [name.partition("/")[0] for name in log.files.names("shop")] == list(days)
+    after = log.read("shop")
+    assert sorted(after.events.to_pylist(), key=str) == sorted(before.events.to_pylist(), key=str)
+    assert (after.events_through, before.files != after.files) == (before.events_through, True)
+    assert log.compact("shop") == 0
+
+
+def _move(log, name, day):
+    with log.files.open("shop", name) as file:
+        content = file.read()
+    with log.locked("shop"):
+        log.files.create("shop", f"{day}/{name.partition('/')[2]}", lambda file: file.write(content))
+        log.files.remove("shop", [name])
+
+
+def test_compaction_ended_in_between_counts_nothing_twice_and_the_next_ends_it(log, monkeypatch):
+    take_in(log.files, records("shop", stored("u", "i1")))
+    take_in(log.files, records("shop", stored("u", "i2")))
+    with monkeypatch.context() as cut:
+        cut.setattr(log.files, "remove", lambda *_: None)
+        log.compact("shop")
+    assert len(log.files.names("shop")) == 3
+    assert (sorted(items(log)), log.read("shop").repeated) == (["i1", "i2"], 2)
+    assert log.compact("shop") == 3
+    assert (sorted(items(log)), len(log.files.names("shop"))) == (["i1", "i2"], 1)
+
+
+def while_it_reads(log, monkeypatch, work):
+    """Run `work` once, between the first listing and what is read after it."""
+    listed, pending = log.files.names, [work]
+
+    def names(namespace):
+        found = listed(namespace)
+        if pending:
+            pending.pop()()
+        return found
+
+    monkeypatch.setattr(log.files, "names", names)
+
+
+def test_a_compaction_between_listing_and_reading_hides_nothing(log, monkeypatch):
+    for n in range(3):
+        take_in(log.files, records("shop", stored("u", f"i{n}", n)))
+    while_it_reads(log, monkeypatch, lambda: EventLog(log.files).compact("shop"))
+    assert items(log) == ["i0", "i1", "i2"]
+    assert len(log.files.names("shop")) == 1
+
+
+def test_a_reader_that_leaves_out_what_vanished_would_be_found(log, monkeypatch):
+    """The planted bug of the test above: it reads on where it should list again."""
+    original = log._table
+
+    def skipping(namespace, name):
+        try:
+            return original(namespace, name)
+        except NotFoundError:
+            return _LOG_SCHEMA.empty_table()
+
+    monkeypatch.setattr(log, "_table", skipping)
+    with pytest.raises(AssertionError):
+        test_a_compaction_between_listing_and_reading_hides_nothing(log, monkeypatch)
+
+
+def test_two_compactions_at_once_lose_nothing(log, monkeypatch):
+    if isinstance(log.files, LocalLogFiles):
+        pytest.skip("the lock keeps them apart")
+    for n in range(3):
+        take_in(log.files, records("shop", stored("u", f"i{n}", n)))
+
+    def beside():
+        take_in(log.files, records("shop", stored("u", "i3", 3)))
+        assert EventLog(log.files).compact("shop") == 4
+
+    while_it_reads(log, monkeypatch, beside)
+    assert log.compact("shop") == 0
+    assert items(log) == ["i0", "i1", "i2", "i3"]
+
+
+def test_files_that_vanish_for_ever_end_in_an_error(log, monkeypatch):
+    monkeypatch.setattr(log.files, "names", lambda namespace: ["dt=2001-01-01/a.parquet"])
+    with pytest.raises(StorageError, match="vanish"):
+        log.read("shop")
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_a_damaged_file_is_named(log, monkeypatch, compacted):
+    take_in(log.files, records("shop", *(stored("u", f"i{n}", n) for n in range(100))))
+    if compacted:
+        log.compact("shop")
+    [name] = log.files.names("shop")
+    with log.files.open("shop", name) as file:
+        content = bytearray(file.read())
+    content[len(content) // 2] ^= 1
+    with log.locked("shop"):
+        log.files.remove("shop", [name])
+        log.files.create("shop", name, lambda file: file.write(content))
+    with pytest.raises(DataError, match=r"ns=shop/dt=.*damaged"):
+        log.read("shop")
+
+
+def test_the_newest_events_settle_before_a_model_learns_of_them(log):
+    a, b, c = stored("u", "i0", 0), stored("u", "i60", 60), stored("u", "i61", 61)
+    take_in(log.files, records("shop", c))
+    take_in(log.files, records("shop", a, b))
+    assert sorted(items(log)) == ["i0", "i60", "i61"]
+    read = log.read("shop", settle_s=1)
+    assert (read.events_through, read.unsettled) == (b.position, 1)
+    assert sorted(items(log, settle_s=1)) == ["i0", "i60"]
+    assert items(log, settle_s=60) == ["i0"]
+
+
+def test_an_event_that_is_also_in_a_file_is_not_learned_before_it_settles(log, tmp_path):
+    """It is served as recent: a model that had learned of it from the file would have it twice."""
+    append(log, tmp_path / "a.csv", [("u", "same", "x"), ("u", "other", "y"), ("u", "without", "")])
+    take_in(log.files, records("shop", stored("u", "old"), stored("u", "same", 90, event_id="x")))
+    assert sorted(items(log, settle_s=60)) == ["old", "other", "without"]
+    assert sorted(items(log)) == ["old", "other", "same", "without"]
+
+
+def test_other_files_are_another_digest_and_the_same_files_the_same(log):
+    digests = []
+    for n in range(3):
+        take_in(log.files, records("shop", stored("u", f"i{n % 2}", n % 2, event_id=f"x{n % 2}")))
+        digests.append(log.read("shop").files)
+    assert digests[0] != digests[1] == digests[2]
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+NUMBER = st.floats(0, 1e30) | st.integers(0, 10**30).map(float) | st.sampled_from([0.0, 5e-324, 1e-40, 1e30])
+EVENTS = st.builds(
+    stored,
+    user=TEXT,
+    item=TEXT,
+    at_s=st.integers(0, 1000),
+    timestamp_s=st.floats(0, 4_102_444_799),
+    value=NUMBER,
+    event=TEXT,
+    event_id=st.uuids().map(str),
+    context=st.none() | st.dictionaries(TEXT, TEXT | st.integers(-(10**9), 10**9) | st.booleans() | st.lists(TEXT)),
+)
+
+
+@given(st.lists(EVENTS, min_size=1, max_size=8))
+def test_what_comes_through_the_queue_is_what_would_have_been_drained(tmp_path_factory, events):
+    log = EventLog(LocalLogFiles(tmp_path_factory.mktemp("log")))
+    assert take_in(log.files, records("shop", *events)) == []
+    expected = sorted(_table(events).to_pylist(), key=str)
+    assert sorted(log.read("shop").events.to_pylist(), key=str) == expected
+    log.compact("shop")
+    assert sorted(log.read("shop").events.to_pylist(), key=str) == expected

@@ -1,0 +1,85 @@
+"""Servers on loopback that answer as a test wishes, or stand before another server and spoil what passes."""
+
+import json
+import socket
+import struct
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from urllib.parse import urlsplit
+
+THROTTLED = json.dumps({"__type": "com.amazonaws.dynamodb#ProvisionedThroughputExceededException"}).encode()
+
+
+@contextmanager
+def server(answer):
+    """Start a server that hands each POST and GET to `answer` as (`Exchange`, body); gives its URL."""
+
+    class Handler(Exchange):
+        def do_POST(self):
+            answer(self, self.rfile.read(int(self.headers.get("content-length", 0))))
+
+        do_GET = do_POST
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as serving:
+        thread = Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{serving.server_port}"
+        finally:
+            serving.shutdown()
+            thread.join()
+
+
+class Exchange(BaseHTTPRequestHandler):
+    """One request of a client, and what may become of it."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    @property
+    def operation(self):
+        return self.headers["x-amz-target"].partition(".")[2]
+
+    def reply(self, body, status=200, **headers):
+        self.send_response(status)
+        for name, value in {"content_length": len(body), **headers}.items():
+            self.send_header(name.replace("_", "-"), str(value))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def hang_up(self):
+        """Close without a word, which the client learns when it next uses the connection."""
+        self.close_connection = True
+
+    def reset(self):
+        """End the connection so that the client sees it reset."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
+
+    def log_message(self, *_):
+        pass
+
+
+class Upstream:
+    """The server behind, over connections that are kept until `close`."""
+
+    def __init__(self, url):
+        self._host, self._idle = urlsplit(url).netloc, []
+
+    def post(self, headers, body):
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = HTTPConnection(self._host, timeout=30)
+        kept = {name: value for name, value in headers.items() if name.lower() != "content-length"}
+        connection.request("POST", "/", body, kept)
+        answer = connection.getresponse()
+        told = answer.status, answer.read()
+        self._idle.append(connection)
+        return told
+
+    def close(self):
+        while self._idle:
+            self._idle.pop().close()

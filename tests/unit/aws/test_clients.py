@@ -1,0 +1,202 @@
+"""Clients against a server that fails: what passes is tried again, what does not is told at once, and nothing hangs."""
+
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from subprocess import run
+from threading import Event
+
+import pytest
+from clouds import KEYS
+from faulty import THROTTLED, server
+
+from recsys.aws import signed
+from recsys.aws.client import AwsError, BotoClient, connect
+from recsys.aws.signed import SignedClient
+from recsys.errors import ConfigError
+
+KEY = {"pk": {"S": "a"}, "sk": {"S": "b"}}
+FAULTS = {
+    "throttled": lambda exchange: exchange.reply(THROTTLED, 400),
+    "internal error": lambda exchange: exchange.reply(b'{"__type": "x#InternalServerError"}', 500),
+    "reset": lambda exchange: exchange.reset(),
+}
+GARBLED = {
+    "a page": lambda exchange: exchange.reply(b"<html>busy</html>", 503),
+    "a page that says OK": lambda exchange: exchange.reply(b"<html>"),
+    "no object": lambda exchange: exchange.reply(b"[]"),
+    "nothing": lambda exchange: exchange.reply(b""),
+    "endless brackets": lambda exchange: exchange.reply(b"[" * 100_000),
+    "broken text": lambda exchange: exchange.reply(b'{"a": "\xff"}'),
+    "another checksum": lambda exchange: exchange.reply(b"{}", x_amz_crc32=1),
+    "no checksum": lambda exchange: exchange.reply(b"{}", x_amz_crc32="x"),
+    "cut": lambda exchange: (exchange.reply(b'{"Item"', content_length=100), exchange.hang_up()),
+    "no HTTP": lambda exchange: (exchange.wfile.write(b"hello\r\n\r\n"), exchange.hang_up()),
+}
+
+
+@pytest.fixture
+def start(monkeypatch):
+    """Start a server that answers with a function's doing, and a client of it."""
+    opened = []
+
+    def begin(answer, kind=connect, service="dynamodb"):
+        opened.append(server(answer))
+        for variable, value in {**KEYS, "AWS_ENDPOINT_URL": opened[-1].__enter__(), "AWS_SESSION_TOKEN": "T"}.items():
+            monkeypatch.setenv(variable, value)
+        opened.append(closing(kind(service)))
+        return opened[-1].__enter__()
+
+    yield begin
+    for one in reversed(opened):
+        one.__exit__(None, None, None)
+
+
+class Failing:
+    """Fails some times, then says what it was asked."""
+
+    def __init__(self, fault, times):
+        self.fault, self.times, self.asked = fault, times, 0
+
+    def __call__(self, exchange, body):
+        self.asked += 1
+        if self.asked <= self.times:
+            return self.fault(exchange)
+        return exchange.reply(json.dumps({"Item": {"asked": {"S": body.decode()}}}).encode())
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, *GARBLED])
+def test_what_may_pass_is_tried_again(start, fault):
+    failing = Failing((FAULTS | GARBLED)[fault], 2)
+    client = start(failing)
+    assert isinstance(client, SignedClient)
+    assert client.call("GetItem", Key=KEY) == {"Item": {"asked": {"S": json.dumps({"Key": KEY})}}}
+    assert failing.asked == 3
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_boto3_is_as_patient(start, fault):
+    failing = Failing(FAULTS[fault], 2)
+    start(failing, BotoClient).call("GetItem", TableName="t", Key=KEY)
+    assert failing.asked == 3
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, *GARBLED])
+def test_what_does_not_pass_ends(start, fault):
+    failing = Failing((FAULTS | GARBLED)[fault], 100)
+    client = start(failing)
+    with pytest.raises(AwsError, match=r"^GetItem failed: ") as caught:
+        client.call("GetItem")
+    assert caught.value.transient
+    assert failing.asked == 4
+
+
+@pytest.mark.parametrize("kind", [connect, BotoClient])
+def test_a_refusal_is_told_at_once_with_its_reasons(start, kind):
+    old = {"Code": "ConditionalCheckFailed", "Item": {"packed": {"B": "AAH/"}}}
+    told = {"__type": "a.b#TransactionCanceledException", "Message": "no", "CancellationReasons": [old]}
+    failing = Failing(lambda exchange: exchange.reply(json.dumps(told).encode(), 400), 100)
+    client = start(failing, kind)
+    with pytest.raises(AwsError, match="TransactWriteItems failed: TransactionCanceledException: no") as caught:
+        client.call("TransactWriteItems", TransactItems=[{"Delete": {"TableName": "t", "Key": KEY}}])
+    assert not caught.value.transient
+    assert caught.value.answer["CancellationReasons"][0]["Item"] == {"packed": {"B": b"\0\1\xff"}}
+    assert failing.asked == 1
+
+
+@pytest.mark.parametrize("kind", [connect, BotoClient])
+def test_an_error_of_a_queue_has_the_name_boto3_gives_it(start, kind):
+    told = json.dumps({"__type": "com.amazonaws.sqs#QueueDoesNotExist", "message": "gone"}).encode()
+    name = "AWS.SimpleQueueService.NonExistentQueue"
+    client = start(lambda exchange, _: exchange.reply(told, 400, x_amzn_query_error=f"{name};Sender"), kind, "sqs")
+    with pytest.raises(AwsError, match=f"GetQueueUrl failed: {name}: gone"):
+        client.call("GetQueueUrl", QueueName="q")
+
+
+def test_nobody_waits_for_a_server_that_hangs(start, monkeypatch):
+    over = Event()
+    monkeypatch.setattr(signed, "_READ_S", 0.05)
+    client = start(lambda exchange, _: (over.wait(30), exchange.hang_up()))
+    with pytest.raises(AwsError, match="Unreachable: timed out"):
+        client.call("GetItem")
+    over.set()
+
+
+def test_nobody_waits_for_a_server_that_is_not_there(start, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    with pytest.raises(AwsError, match=r"Unreachable: .*refused"):
+        SignedClient("dynamodb", signed.Keys("a", "b"), "eu-central-1").call("GetItem")
+
+
+def test_a_connection_serves_call_after_call_and_another_after_it_was_closed(start, monkeypatch):
+    monkeypatch.setattr(signed, "_MOST_TRIES", 1)
+    ports, hang_up = [], []
+
+    def answer(exchange, _):
+        ports.append(exchange.client_address[1])
+        exchange.reply(b"{}")
+        if hang_up:
+            exchange.hang_up()
+
+    client = start(answer)
+    for _ in range(3):
+        client.call("GetItem")
+    assert len(set(ports)) == 1
+    hang_up.append(True)
+    for _ in range(3):
+        client.call("GetItem")
+    assert len(ports) == 6
+    assert len(set(ports)) == 3
+
+
+def test_threads_get_the_answers_to_their_own_calls(start):
+    failing = Failing(lambda exchange: exchange.reset(), 5)
+    client = start(failing)
+
+    def ask(number):
+        return json.loads(client.call("GetItem", n=number)["Item"]["asked"]["S"])["n"]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(ask, range(400))) == list(range(400))
+
+
+def test_the_keys_are_shown_with_their_token_and_binary_goes_as_base64(start):
+    seen = []
+    client = start(lambda exchange, body: (seen.append((exchange.headers, body)), exchange.reply(b"{}")))
+    client.call("PutItem", Item={"packed": {"B": b"\0\1\xff"}})
+    ((headers, body),) = seen
+    assert headers["x-amz-security-token"] == "T"
+    assert headers["x-amz-target"] == "DynamoDB_20120810.PutItem"
+    assert json.loads(body) == {"Item": {"packed": {"B": "AAH/"}}}
+
+
+@pytest.mark.parametrize("missing", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
+def test_boto3_is_asked_where_the_environment_holds_no_keys(monkeypatch, missing):
+    for variable, value in KEYS.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.delenv(missing)
+    assert isinstance(connect("dynamodb"), BotoClient)
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://x", "http://", "http://x/path"])
+def test_an_endpoint_that_is_none_is_named(monkeypatch, url):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+    with pytest.raises(ConfigError, match="AWS_ENDPOINT_URL="):
+        SignedClient("dynamodb", signed.Keys("a", "b"), "eu-central-1")
+
+
+def test_a_missing_region_is_named(monkeypatch, tmp_path):
+    for variable in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    with pytest.raises(ConfigError, match="AWS_REGION"):
+        connect("dynamodb")
+
+
+def test_the_online_store_of_a_container_loads_no_boto3():
+    code = (
+        "import sys; from recsys.stores import online_store; online_store('dynamodb://t');"
+        "sys.exit('botocore' in sys.modules or 'urllib3' in sys.modules)"
+    )
+    assert run([sys.executable, "-c", code], env=KEYS, timeout=60).returncode == 0

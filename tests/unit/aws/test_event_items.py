@@ -1,0 +1,123 @@
+"""What becomes of an event when its answer is lost, its place is taken, its id is known or the queue refuses."""
+
+import json
+import os
+from contextlib import closing
+
+import pytest
+from clouds import CLOUDS
+from faulty import Upstream, server
+
+from recsys.aws import event_items
+from recsys.aws.client import AwsError, connect
+from recsys.aws.dynamodb import DynamoOnlineStore
+from recsys.errors import ArtifactError, StorageError
+from recsys.events import InteractionEvent
+
+
+def event(number, **changes):
+    return InteractionEvent(
+        **{"event_id": f"e{number}", "user": "u", "item": f"i{number}", "timestamp_s": 1e9} | changes
+    )
+
+
+class Queue(list):
+    refusing = False
+
+    def send(self, namespace, events):
+        if self.refusing:
+            raise StorageError("the queue refuses")
+        self.extend(events)
+
+    def close(self):
+        pass
+
+
+@pytest.fixture(params=CLOUDS)
+def store(request, aws):
+    with closing(DynamoOnlineStore(aws(request.param).table(), connect("dynamodb"), Queue())) as opened:
+        yield opened
+
+
+def test_events_whose_answer_is_lost_are_new_and_stored_once(store, monkeypatch):
+    lost = []
+
+    def answer(exchange, body):
+        status, told = upstream.post(exchange.headers, body)
+        if exchange.operation == "TransactWriteItems" and not lost:
+            lost.append(status)
+            return exchange.reset()
+        return exchange.reply(told, status)
+
+    with closing(Upstream(os.environ["AWS_ENDPOINT_URL"])) as upstream, server(answer) as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        with closing(DynamoOnlineStore(store.table, connect("dynamodb"), store.queue)) as unlucky:
+            assert unlucky.append_events("shop", [event(n) for n in range(3)]) == 3
+    assert lost == [200]
+    assert store.recent_events("shop", "u", after=0, limit=9) == [one.event for one in store.queue]
+    assert len({one.position for one in store.queue}) == 3
+
+
+def test_a_place_that_another_process_took_is_left_to_it(store, monkeypatch):
+    store.append_events("shop", [event(1)])
+    (first,) = store.queue
+    drawn = [first.position, first.position + 1, first.position + 2]
+    monkeypatch.setattr(event_items._positions, "next", lambda: drawn.pop(0))
+    assert store.append_events("shop", [event(2), event(3)]) == 2
+    assert sorted(one.position - first.position for one in store.queue) == [0, 1, 2]
+    assert {one.event_id for one in store.recent_events("shop", "u", after=0, limit=9)} == {"e1", "e2", "e3"}
+
+
+def test_what_the_queue_refused_reaches_it_when_it_is_sent_again(store):
+    store.queue.refusing = True
+    with pytest.raises(StorageError, match="the queue refuses"):
+        store.append_events("shop", [event(1), event(2)])
+    store.queue.refusing = False
+    assert store.append_events("shop", [event(1, item="another"), event(2), event(3)]) == 1
+    assert sorted(one.event.item for one in store.queue) == ["i1", "i2", "i3"]  # as it was first sent
+    assert len({one.position for one in store.queue}) == 3
+
+
+def test_positions_are_microseconds_and_rise_even_when_the_clock_does_not(monkeypatch):
+    monkeypatch.setattr(event_items.time, "time_ns", lambda: 1_800_000_000_123_456_789)
+    positions = event_items._Positions()
+    drawn = [positions.next() for _ in range(5_000)]
+    assert drawn == sorted(set(drawn))
+    assert drawn[0] >> 11 == 1_800_000_000_123_456
+
+
+def test_events_leave_after_thirty_days(store, monkeypatch):
+    monkeypatch.setattr(event_items.time, "time", lambda: 1_800_000_000.5)
+    store.append_events("shop", [event(1)])
+    with closing(connect("dynamodb")) as client:
+        found = client.call("Scan", TableName=store.table)["Items"]
+    assert [one["expires"]["N"] for one in found] == [str(1_800_000_000 + 30 * 86_400)] * 2
+
+
+@pytest.mark.parametrize("told", [{}, {"CancellationReasons": [{"Code": "ConditionalCheckFailed"}]}])
+def test_a_cancellation_without_reasons_is_an_error(monkeypatch, told):
+    refusal = json.dumps({"__type": "x#TransactionCanceledException", **told}).encode()
+    with server(lambda exchange, _: exchange.reply(refusal, 400)) as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
+            monkeypatch.setenv(name, "testing")
+        with closing(connect("dynamodb")) as client, pytest.raises(AwsError, match="TransactionCanceledException"):
+            DynamoOnlineStore("t", client).append_events("shop", [event(1)])
+
+
+@pytest.mark.parametrize("item", ["text", {}, {"packed": 1}, {"parts": {"S": "x"}}, {"packed": {"B": "AAAA"}}])
+def test_an_item_of_another_form_is_an_artefact_that_is_damaged(monkeypatch, item):
+    answer = json.dumps({"Item": item, "Items": [item], "Responses": []}).encode()
+    with server(lambda exchange, _: exchange.reply(answer)) as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
+            monkeypatch.setenv(name, "testing")
+        with closing(DynamoOnlineStore("t", connect("dynamodb"))) as store:
+            for read in (
+                lambda: store.user_state("shop", "v", "u"),
+                lambda: store.recent_events("shop", "u", after=0, limit=1),
+                lambda: store.recent_items("shop", "u", after=0),
+                lambda: store.all_items("shop"),
+            ):
+                with pytest.raises(ArtifactError, match=r"a stored .* is (damaged|truncated)"):
+                    read()
