@@ -81,7 +81,7 @@ def deploy(account: Account, stack: str, folder: Path, given: dict[str, str]) ->
     uploaded.write_text(json.dumps(template, separators=(",", ":")))
     bucket, _, key = account.upload(uploaded).removeprefix("s3://").partition("/")
     before = account.state(stack)
-    if _is_changed(account, stack, f"https://{bucket}.s3.{account.region}.amazonaws.com/{key}", given, before):
+    if _is_changed(account, stack, f"{account.s3.meta.endpoint_url}/{bucket}/{key}", given, before):
         since = time.time()
         account.stacks.execute_change_set(StackName=stack, ChangeSetName="make-deploy")
         _follow(account, stack, since)
@@ -138,13 +138,15 @@ def main() -> int:
     parser.add_argument("--stage", default="dev", choices=("dev", "prod"))
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the template")
     options = parser.parse_args()
+    from botocore.exceptions import BotoCoreError, ClientError
+
     folder, stack = ROOT / "build" / "package" / options.stage, f"recsys-{options.stage}"
     try:
         given = dict(one.split("=", 1) for one in options.set if "=" in one)
         if not (folder / "sam.json").exists():
             raise ConfigError(f"nothing is packaged: make package STAGE={options.stage}")
         outputs = deploy(Account(), stack, folder, given)
-    except RecsysError as error:
+    except (RecsysError, BotoCoreError, ClientError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 5
     for name, value in outputs.items():
