@@ -5,13 +5,16 @@ PEERED ?= .venv-bench
 BIN    := $(VENV)/bin
 PORT   ?= 8000
 
-.PHONY: help demo test serve lint sanitize bench package deploy install lock clean
+.PHONY: help demo demo-aws test serve lint sanitize bench package deploy install lock clean
 
 help:            ## this list
-	@grep -E '^[a-z]+: .*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
+	@grep -E '^[a-z-]+: .*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
 
 demo: install    ## train on the sample, publish, serve, ask, send events, ask again
 	$(BIN)/recsys demo
+
+demo-aws: install ## the same on S3, DynamoDB and SQS, of which a stand-in on this machine plays the part
+	$(BIN)/python -m tests.demo_aws
 
 test: install    ## every test
 	$(BIN)/python -m pytest -n auto --dist loadfile -q

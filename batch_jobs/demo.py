@@ -10,7 +10,7 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,17 +24,13 @@ from batch_jobs.stores import Stores
 from recsys.errors import DataError, StorageError
 
 _NAMESPACE = "demo"
+_SENT = 3
+_PATIENCE_S = 30
 _MODEL = {"kind": "als", "factors": 32, "unobserved_weight": 0.7, "regularization": 0.02}
 
 
 def demo(data: Path) -> None:
-    """Train on `data`, publish, start the API, ask for lists, send three events and show the changed list."""
-    events, items = data / "interactions.csv", data / "items.csv"
-    if not (events.is_file() and items.is_file()):
-        raise DataError(
-            f"{data} has no interactions.csv and items.csv", remedy="Run it in the repository, or give --data"
-        )
-    screen = Screen()
+    """Run the chain on embedded stores in a folder of their own."""
     with TemporaryDirectory(prefix="recsys-demo-") as folder:
         os.environ |= {
             "RECSYS_ARTIFACTS": f"file:{folder}/artifacts",
@@ -42,19 +38,40 @@ def demo(data: Path) -> None:
             "RECSYS_ONLINE": f"sqlite:{folder}/online.db",
             "RECSYS_EVENTS": f"file:{folder}/events",
         }
-        config = JobConfig(
-            _NAMESPACE, IngestConfig((str(events),), str(items)), model=_MODEL, clean={"weights": "binary"}
+        run_chain(data, Path(folder), Screen())
+
+
+def run_chain(data: Path, folder: Path, screen: Screen, deliver: Callable[[], None] = lambda: None) -> None:
+    """Train on `data`, publish, start the API, ask for lists, send events, show the changed list, train once more.
+
+    The stores are those the environment names. Before the second training, `deliver` does what AWS does by itself: it
+    brings events from the queue to the log.
+    """
+    events, items = data / "interactions.csv", data / "items.csv"
+    if not (events.is_file() and items.is_file()):
+        raise DataError(
+            f"{data} has no interactions.csv and items.csv", remedy="Run it in the repository, or give --data"
         )
-        stores = Stores.from_environment()
-        with closing(stores.online):
-            summary = nightly(stores, config, screen)
-        screen.summary("1. Trained, judged and published", summary)
-        with _server(Path(folder) / "server.log") as url:
-            _conversation(url, events, items, screen)
+    sources = IngestConfig((str(events),), str(items), settle_s=0)  # nothing else is on its way
+    config = JobConfig(_NAMESPACE, sources, model=_MODEL, clean={"weights": "binary"})
+    stores = Stores.from_environment()
+    with closing(stores.online):
+        first = nightly(stores, config, screen)
+        screen.summary("1. Trained, judged and published", first)
+        with _server(folder / "server.log") as url:
+            ask = _conversation(url, events, items, screen)
+            deliver()
+            second = nightly(stores, config, screen)
+            learned = second["interactions"] - first["interactions"]
+            if learned != _SENT:
+                raise StorageError(f"the second model knows {learned} events more than the first, not {_SENT}")
+            _await_version(url, second["version"])
+            ask(f"8. The next morning: version {second['version']} was trained on {learned} events more")
     screen.note("Now with your own data: recsys nightly EVENTS.csv, then recsys serve. The README goes on from here.")
 
 
-def _conversation(url: str, events: Path, items: Path, screen: Screen) -> None:
+def _conversation(url: str, events: Path, items: Path, screen: Screen) -> Callable[[str], list[str]]:
+    """Ask for lists and send events; returns what asks for the list of the same user again, under a title."""
     titles, rows = {row["item_id"]: row for row in _rows(items)}, _rows(events)
     user = _light_user(rows)
     history = [row["item_id"] for row in rows if row["user_id"] == user]
@@ -67,17 +84,28 @@ def _conversation(url: str, events: Path, items: Path, screen: Screen) -> None:
         return listed
 
     _show(screen, titles, f"2. What user {user} read last", history[-8:])
-    first = ask(f"3. What user {user} should read next", f"{base}/users/{user}/recommendations?k=8")
+    theirs = f"{base}/users/{user}/recommendations?k=8"
+    first = ask(f"3. What user {user} should read next", theirs)
     ask("4. Somebody nobody knows gets what is popular", f"{base}/users/stranger/recommendations?k=5")
     ask(f"5. Books like {titles[first[0]]['title']}", f"{base}/items/{first[0]}/similar?k=5")
     other = _other_taste(rows, user, titles)
     stored = _call(f"{url}{base}/events", {"events": [_reading(user, item) for item in other]})
     told = f"POST {base}/events -> {stored['accepted']} stored"
     _show(screen, titles, f"6. User {user} now reads three books of another kind\n{told}", other)
-    changed = ask("7. The list a moment later", f"{base}/users/{user}/recommendations?k=8")
+    changed = ask("7. The list a moment later", theirs)
     new, again = set(changed) - set(first), set(changed) & set(other)
     offered = f"{len(again) or 'none'} of the three is offered again"
     screen.note(f"{len(new)} of {len(changed)} books are new in the list, and {offered}.")
+    return lambda title: ask(title, theirs)
+
+
+def _await_version(url: str, version: str) -> None:
+    """Wait until the API, which looks for a new version every second, answers from this one."""
+    until = time.monotonic() + _PATIENCE_S
+    while _call(f"{url}/v1/{_NAMESPACE}/popular?k=1")["model_version"] != version:
+        if time.monotonic() > until:
+            raise StorageError(f"the API does not answer from version {version}")
+        time.sleep(0.1)
 
 
 def _show(
@@ -110,7 +138,9 @@ def _other_taste(rows: list[dict[str, str]], user: str, titles: dict[str, dict[s
     taste = Counter(genre[item] for item in read)
     rarest = min(sorted(set(genre.values())), key=lambda name: taste[name])
     readers = Counter(row["item_id"] for row in rows)
-    return sorted((item for item in genre if genre[item] == rarest and item not in read), key=lambda i: -readers[i])[:3]
+    return sorted((item for item in genre if genre[item] == rarest and item not in read), key=lambda i: -readers[i])[
+        :_SENT
+    ]
 
 
 @contextmanager
