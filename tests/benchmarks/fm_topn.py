@@ -197,27 +197,25 @@ CONTESTANTS = {"ours": Contestant(ours, _our_settings), "lightfm": Contestant(li
 BEST = {
     "ours": Trial(
         hours=False,
-        memory=np.inf,
+        memory=4.161060513852465,
         settings={
-            "loss": "warp",
-            "learning_rate": 0.21048944499219494,
-            "regularization": 0.09807547172154348,
-            "negatives": 30,
-            "sampling": "popularity",
+            "loss": "implicit",
+            "unobserved_weight": 0.047384985597781676,
+            "regularization": 7.934567611298679,
         },
-        epochs=20,
+        epochs=64,
     ),
     "lightfm": Trial(
         hours=False,
-        memory=np.inf,
+        memory=125.26901175268617,
         settings={
-            "learning_rate": 0.0035239044613582815,
-            "item_alpha": 2.980095001686061e-07,
-            "user_alpha": 0.0006940896261221637,
+            "learning_rate": 0.04176710510736138,
+            "item_alpha": 5.134458349757363e-05,
+            "user_alpha": 8.557966134047091e-06,
             "max_sampled": 100,
-            "learning_schedule": "adadelta",
+            "learning_schedule": "adagrad",
         },
-        epochs=40,
+        epochs=36,
     ),
 }
 """By contestant, what won on the validation parts."""
