@@ -12,7 +12,7 @@ from chalice_app.package import Bundle
 
 CFN_LINT = Path(sys.executable).parent / "cfn-lint"
 NAMELESS = {"batch:DescribeJobs"}  # actions IAM knows no resources for
-WRITES = re.compile(r":(Put|Delete|Update|Batch?Write|Transact|Create|Abort)")
+WRITES = re.compile(r":(Put|Delete|Update|BatchWrite|Transact|Create|Abort)")
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,10 @@ def policy_faults(template):
             yield from (f"{name} allows {one}" for one in actions if "*" in one)
             if "*" in resources and not set(actions) <= NAMELESS:
                 yield f"{name} allows {actions} on everything"
-        for store, writers in (("Models", {"PublishRole"}), ("Artifacts", {"TrainRole", "PublishRole"})):
+        for store, writers in (
+            ("Models", {"PublishRole", "BatchRole"}),
+            ("Artifacts", {"TrainRole", "PublishRole", "BatchRole"}),
+        ):
             if name not in writers and may_write(role, store):
                 yield f"{name} may {may_write(role, store)} {store}"
 
@@ -95,6 +98,8 @@ def function_faults(template):
             yield f"{name} is left to defaults"
         if one.get("PackageType") != "Image" and one["Timeout"] >= 29:
             yield f"{name} outlives the gateway's answer"
+        if one.get("PackageType") == "Image" and "awslambdaric" not in one["ImageConfig"].get("EntryPoint", ()):
+            yield f"{name} would run the image's command line"
     for name, one in of_type(template, "AWS::Logs::LogGroup").items():
         if not one.get("RetentionInDays"):
             yield f"{name} is kept for ever"
@@ -185,6 +190,7 @@ def grant(role, actions, resource):
         remove("Resources", "Models", "Properties", "SSESpecification"),
         remove("Resources", "Online", "DeletionPolicy"),
         remove("Resources", "Train", "Properties", "LoggingConfig"),
+        remove("Resources", "Judge", "Properties", "ImageConfig", "EntryPoint"),
         remove("Resources", "ApiLogs", "Properties", "RetentionInDays"),
         remove("Resources", "Events", "Properties", "RedrivePolicy"),
         remove("Resources", "EventsToLog", "Properties", "FunctionResponseTypes"),
