@@ -11,7 +11,8 @@ from world import World
 
 from recsys.data import Dataset, interactions_from_tuples
 from recsys.models import ImplicitALS
-from recsys.serving.loader import _LEAN, ModelLoader, ServedModel
+from recsys.serving import loader
+from recsys.serving.loader import ModelLoader, ServedModel
 
 SETTLED, RELOADS = 20, 60
 
@@ -32,11 +33,12 @@ def resident(version):
     return int(re.search(r"Rss:\s+(\d+)", mapping)[1])
 
 
-def test_vectors_that_requests_touched_are_given_back(world):
+def test_vectors_that_requests_touched_are_given_back(world, monkeypatch):
+    monkeypatch.setattr(loader, "_SMALL_BYTES", 0)
     model = world.loader.current("shop")
     before = np.array(model.factors.item_vectors)
     assert resident(model.manifest.version) > 0
-    for _ in range(_LEAN):
+    for _ in range(loader._LEAN):
         world.loader.current("shop")
     assert resident(model.manifest.version) == 0
     np.testing.assert_array_equal(model.factors.item_vectors, before)
