@@ -134,10 +134,11 @@ def lowered(codes, planted):
     return replace(codes, bounds=bounds, tail_lengths=codes.tail_lengths * (planted != "tail"))
 
 
-@pytest.mark.parametrize("kind", ["zero", "whole", "duplicates", "one axis"])
+@pytest.mark.parametrize("size", [0, 1])
 @pytest.mark.parametrize("k", [5, 400])
-def test_more_items_that_no_bound_tells_apart_than_are_kept_at_a_time(kind, k):
-    items, bias, *rest = random_problem(k, n=9000, d=3, k=k, kind=kind)
+def test_more_items_that_no_bound_tells_apart_than_are_kept_at_a_time(size, k):
+    items, bias, *rest = random_problem(k, n=9000, d=3, k=k)
+    items[:] = size
     assert_same(*both((items, bias, *rest), Codes.of(items, bias)))
 
 
