@@ -152,14 +152,13 @@ class ItemIndex:
         codes = self.codes
         assert codes is not None
         factor = codes.inverse_lengths if self._is_cosine else None
-        bias, biases, bounds = self.item_bias, None if self.item_bias is None else codes.biases, codes.bounds
+        biases, bounds = None if self.item_bias is None else codes.biases, codes.bounds
         if boost is not None:
-            bias = boost if bias is None else bias + boost
-            biases = bias[codes.row_of]
+            biases = (boost if self.item_bias is None else self.item_bias + boost)[codes.row_of]
             bounds = np.column_stack([bounds[:, :2], greatest(biases)])
         for q, query in enumerate(queries):
             kernels.scan(
-                query, self.item_vectors, bias, codes.rotation, codes.row_of, biases, factor, codes.heads, codes.tails,
+                query, self.item_vectors, codes.rotation, codes.row_of, biases, factor, codes.heads, codes.tails,
                 codes.scales, codes.tail_lengths, bounds, None if exclude is None else exclude.of(q), bits, rows[q],
                 scores[q],
             )  # fmt: skip

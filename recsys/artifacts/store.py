@@ -149,6 +149,18 @@ def _locked(folder: Path, wait: int = 0) -> Iterator[None]:
         os.close(handle)
 
 
+def give_back(array: NDArray[Any]) -> None:
+    """Unmap the pages of an array that a store opened; what is asked for again comes from the page cache or the file.
+
+    A system maps more than is asked for, up to 2 MB for a single number: soon all of a file would be with the process.
+    """
+    base: object = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, memoryview) and isinstance(base.obj, mmap.mmap):
+        base.obj.madvise(mmap.MADV_DONTNEED)
+
+
 def _write(path: Path, parts: list[Any]) -> None:
     with path.open("xb") as file:
         for part in parts:

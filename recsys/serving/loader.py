@@ -13,13 +13,18 @@ from numpy.typing import NDArray
 from recsys.artifacts.artifact import ITEM_SIDE, item_side
 from recsys.artifacts.manifest import ArtifactManifest
 from recsys.artifacts.registry import ModelRegistry, Pointer
-from recsys.artifacts.store import ArtifactStore
+from recsys.artifacts.store import ArtifactStore, give_back
 from recsys.codes import Codes
 from recsys.errors import ArtifactError, NoModelError, RecsysError
 from recsys.factors import Factors
 from recsys.ids import IdMap
 from recsys.index import ItemIndex
 from recsys.weights import WeightRule
+
+_LEAN = 8
+"""Requests after which the vectors they touched are given back: with fewer, lists are slower; with more, all stay."""
+_SMALL_BYTES = 1 << 26
+"""Vectors of a catalogue that are not worth the time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +58,10 @@ class ServedModel:
         """How raw weights became training weights."""
         return WeightRule(**self.manifest.config["weights"])
 
+    def give_back(self) -> None:
+        """Let go of the item vectors that requests touched: of most items the codes are enough, and stay."""
+        give_back(self.factors.item_vectors)
+
     @property
     def events_through(self) -> int:
         """Position of the last online event the training data hold."""
@@ -69,6 +78,7 @@ class _Slot:
     model: ServedModel | None = None
     checked_s: float = float("-inf")
     failure: RecsysError | None = None
+    asked: int = 0
 
 
 class ModelLoader:
@@ -106,6 +116,9 @@ class ModelLoader:
                 slot.lock.release()
         if slot.model is None:
             raise slot.failure or NoModelError(f"namespace {namespace!r} has no published model")
+        slot.asked += 1
+        if slot.asked % _LEAN == 0 and slot.model.factors.item_vectors.nbytes > _SMALL_BYTES:
+            slot.model.give_back()
         return slot.model
 
     def require(self, namespace: str) -> None:

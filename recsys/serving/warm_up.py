@@ -54,13 +54,15 @@ class WarmUp:
     def _failure(self, namespace: str) -> RecsysError | None:
         """Ask for a list of every kind; return why there is none."""
         try:
-            items = self._service.models.current(namespace).items
+            model = self._service.models.current(namespace)
+            items = model.items
             rows = sorted({0, len(items) // 2, len(items) - 1}) if len(items) else []
             session = [SessionEvent(items.id(row)) for row in rows]
             self._service.recommend(namespace, "nobody", LIST_LENGTH, events=session)
             self._service.popular(namespace, LIST_LENGTH)
             for event in session:
                 self._service.similar(namespace, event.item, LIST_LENGTH)
+            model.give_back()
         except RecsysError as error:
             return error
         return None

@@ -1,4 +1,4 @@
-"""Memory of a server: resident with its model, at the worst moment of a hot swap, and after many reloads."""
+"""Memory of a server: resident when ready, during lists, at the worst moment of a hot swap, and after many reloads."""
 
 import subprocess
 import tempfile
@@ -12,16 +12,17 @@ from tests.benchmarks.memory import alone, resident
 from tests.benchmarks.published import NAMESPACE, item_side_bytes, publish_catalogue, stores_in
 from tests.benchmarks.servers import lists, server
 
-SETTLED, ASKED = 50, 1000
+SETTLED, ASKED = 50, 10_000
 
 
 def of_server(folder: Path, n_items: int) -> dict[str, object]:
-    """Resident megabytes when ready, after some lists, and at the worst of a hot swap under load."""
+    """Resident megabytes when ready, after and during lists, and at the worst of a hot swap under load."""
     manifest = publish_catalogue(folder, n_items)
     with server(folder) as (process, address):
         ready = resident("VmRSS", process.pid)
-        load([(address, lists(0))], count=ASKED, limit_s=60)
-        served = resident("VmRSS", process.pid)
+        Path(f"/proc/{process.pid}/clear_refs").write_text("5")
+        answered, _ = load([(address, lists(0))], count=ASKED, limit_s=120)
+        served, most = resident("VmRSS", process.pid), resident("VmHWM", process.pid)
         new = publish_catalogue(folder, n_items, seed=1)
         Path(f"/proc/{process.pid}/clear_refs").write_text("5")
         swap(process, address, new)
@@ -31,7 +32,9 @@ def of_server(folder: Path, n_items: int) -> dict[str, object]:
         "items": n_items,
         "artefact MB": artefact / 1e6,
         "ready MB": ready / 1e6,
-        f"after {ASKED} lists MB": served / 1e6,
+        "lists": sum(map(len, answered.values())),
+        "after them MB": served / 1e6,
+        "most MB": most / 1e6,
         "swap peak MB": peak / 1e6,
         "swap peak / artefact": peak / artefact,
     }
@@ -43,7 +46,7 @@ def swap(process: subprocess.Popen[str], address: tuple[str, int], new: Artifact
         load([(address, lists(1))], count=20, limit_s=10)
         with urlopen(f"http://{address[0]}:{address[1]}/v1/{NAMESPACE}/popular?k=1", timeout=60) as answer:
             if new.version in answer.read().decode():
-                load([(address, lists(1))], count=ASKED // 2, limit_s=30)
+                load([(address, lists(1))], count=500, limit_s=30)
                 return
     raise TimeoutError("the new version is not taken up")
 

@@ -134,6 +134,14 @@ def lowered(codes, planted):
     return replace(codes, bounds=bounds, tail_lengths=codes.tail_lengths * (planted != "tail"))
 
 
+@pytest.mark.parametrize("size", [0, 1])
+@pytest.mark.parametrize("k", [5, 400])
+def test_more_items_that_no_bound_tells_apart_than_are_kept_at_a_time(size, k):
+    items, bias, *rest = random_problem(k, n=9000, d=3, k=k)
+    items[:] = size
+    assert_same(*both((items, bias, *rest), Codes.of(items, bias)))
+
+
 @pytest.mark.parametrize("planted", ["error", "length", "tail", "peak"])
 def test_a_bound_that_is_too_low_is_caught(planted):
     wrong = 0
@@ -157,7 +165,7 @@ def test_the_reference_gives_the_compiled_answer_on_whole_numbers(problem):
     for scan in (kernels.scan, reference.scan):
         rows, scores = np.empty(k, np.int32), np.empty(k, np.float32)
         scan(
-            query[0], items, bias, codes.rotation, codes.row_of, codes.biases, None, codes.heads, codes.tails,
+            query[0], items, codes.rotation, codes.row_of, codes.biases, None, codes.heads, codes.tails,
             codes.scales, codes.tail_lengths, codes.bounds, None if exclude is None else exclude.rows, bits, rows,
             scores,
         )  # fmt: skip
@@ -183,7 +191,7 @@ def refused_calls():
     codes = Codes.of(items, bias)
     good = {
         "query": query[0], "item_vectors": items, "rotation": codes.rotation, "row_of": codes.row_of,
-        "item_bias": bias, "biases": codes.biases, "factor": None, "heads": codes.heads,
+        "biases": codes.biases, "factor": None, "heads": codes.heads,
         "tails": codes.tails, "scales": codes.scales, "tail_lengths": codes.tail_lengths,
         "bounds": codes.bounds, "exclude_rows": None, "allowed": None,
         "rows": np.zeros(5, np.int32), "scores": np.zeros(5, np.float32),
@@ -191,9 +199,7 @@ def refused_calls():
     bad = {
         "short query": {"query": query[0, :19]},
         "float64": {"query": query[0].astype(np.float64)},
-        "short bias": {"item_bias": bias[:9]},
         "short biases": {"biases": bias[:9]},
-        "bias alone": {"biases": None},
         "short factor": {"factor": bias[:9]},
         "short rotation": {"rotation": codes.rotation[:9]},
         "short row_of": {"row_of": codes.row_of[:9]},

@@ -13,7 +13,6 @@ _LANES, _GROUP = 16, 256
 def scan(
     query: NDArray[np.float32],
     item_vectors: NDArray[np.float32],
-    item_bias: NDArray[np.float32] | None,
     rotation: NDArray[np.float32],
     row_of: NDArray[np.int32],
     biases: NDArray[np.float32] | None,
@@ -33,18 +32,16 @@ def scan(
     With y the vector of an item, s c its codes times their scale, R the rotation, q the query and z = R'q, its score is
     within ``|q| |y - R s c|`` of ``<z, s c>``. So the k-th best of the lower bounds is one that k items reach, and what
     is below it from above is in nobody's list; the others get their scores. (The kernel quantises z, too, looks at the
-    heads first, and keeps the k best scores as it goes; each only saves work.)
+    heads first, and keeps the k best lower bounds as it goes; each only saves work.)
 
     Parameters
     ----------
     query : ndarray of shape (d,), float32
     item_vectors : ndarray of shape (n_items, d), float32
-    item_bias : ndarray of shape (n_items,), float32, or None
-        Added to the products.
     rotation, row_of, heads, tails, scales, tail_lengths, bounds
         As of `recsys.codes.Codes`.
     biases, factor : ndarray of shape (n_items,), float32, or None
-        In the order of the codes: the biases once more, and factors of the products, not negative.
+        In the order of the codes: added to the products, and factors of the products, not negative.
     exclude_rows : ndarray of int32, or None
         Items the query may not get.
     allowed : ndarray of shape (ceil(n_items / 8),), uint8, or None
@@ -71,6 +68,7 @@ def scan(
         lower[~free[row_of]] = -np.inf
         kth = np.partition(lower, -k)[-k]
         free[row_of[upper < kth - 1e-6 * abs(kth)]] = False
-    scale_of = None if factor is None else factor[np.argsort(row_of)]
+    place_of = np.argsort(row_of)
+    bias_of, scale_of = (None if one is None else one[place_of] for one in (biases, factor))
     bits = np.packbits(free, bitorder="little")
-    search(query[None], item_vectors, item_bias, scale_of, None, None, None, None, bits, rows[None], scores[None], 1)
+    search(query[None], item_vectors, bias_of, scale_of, None, None, None, None, bits, rows[None], scores[None], 1)

@@ -71,52 +71,47 @@ inline float slack(const Query &query, const float *bounds) {
     return query.length * bounds[1] + (query.missed + query.rounding * query.length) * bounds[0] + 1e-36f;
 }
 
-// An item that may be in the answer, and what its score is at most.
+// An item that may be in the answer, and between what its score must be.
 struct Kept {
     int32_t place;
-    float bound;
+    float least, most;
 };
+constexpr int64_t room = 2048, ahead = 16;
 
 inline bool allowed(const Scan &scan, int64_t place) {
     const int32_t row = scan.row_of[place];
     return scan.allowed[row >> 3] >> (row & 7) & 1;
 }
 
-// By more than the operations that made it can have lost.
+// By more than the operations that made it can have lost; with -1, down.
 template <class Number>
-inline Number rounded_up(Number x) {
-    return x + 1e-6f * (x < 0 ? -x : x);
+inline Number rounded(Number x, float side = 1) {
+    return x + side * 1e-6f * (x < 0 ? -x : x);
 }
 
-// Of the last items of all there may be less than sixteen.
-inline vec16 load_lanes(const float *from, int64_t count) {
-    if (count >= scan_lanes) return load<vec16>(from);
-    vec16 v = {};
-    std::memcpy(&v, from, size_t(count) * sizeof(float));
-    return v;
-}
-
-// What sixteen products of codes, and what they may lack, come to at most.
-inline vec16 bounded(const Scan &scan, const Query &query, int64_t place, int64_t here, ints16 products, vec16 slack) {
-    vec16 bound = __builtin_convertvector(products, vec16) * (query.scale * load_lanes(scan.scales + place, here)) + slack;
-    if (scan.factor) bound *= load_lanes(scan.factor + place, here);
-    if (scan.biases) bound += load_lanes(scan.biases + place, here);
-    return rounded_up(bound);
-}
-
-// An item to be scored, its vector on the way; one that the query may not get is none.
-inline void keep(const Scan &scan, int64_t place, float bound, Kept *kept, int64_t &count) {
-    if (scan.allowed && !allowed(scan, place)) return;
-    const float *vector = scan.item_vectors + int64_t(scan.row_of[place]) * scan.width;
-    for (int64_t j = 0; j < scan.width; j += 16) __builtin_prefetch(vector + j);
-    kept[count++] = {int32_t(place), bound};
+// What products of sixteen codes, and what they may lack, come to at most; on the side of -1, at least. One bit for
+// each that is not below a limit.
+inline uint32_t bounded(const Scan &scan, const Query &query, int64_t place, int64_t here, const ints (&products)[parts],
+                        float tail_length, float slack, float side, float limit, float *bounds) {
+    uint32_t bits = 0;
+#pragma GCC unroll 4
+    for (int p = 0; p < parts; ++p, place += wide, here -= wide) {
+        floats bound = __builtin_convertvector(products[p], floats) * (query.scale * load_lanes(scan.scales + place, here));
+        bound += side * (tail_length * load_lanes(scan.tail_lengths + place, here) + slack);
+        if (scan.factor) bound *= load_lanes(scan.factor + place, here);
+        if (scan.biases) bound += load_lanes(scan.biases + place, here);
+        bound = rounded(bound, side);
+        store(bounds + p * wide, bound);
+        bits |= not_below(bound, limit) << p * wide;
+    }
+    return bits;
 }
 
 // Items of a group that their codes leave a chance: sixteen at once by their heads, and where any stays by all
-// coordinates. Returns how many.
+// coordinates. They are added to those kept; returns how many there are then.
 inline int64_t by_codes(const Scan &scan, const Query &query, int64_t first, int64_t end, float slack, float worst,
-                        Kept *kept) {
-    int64_t count = 0;
+                        Kept *kept, int64_t count) {
+    float least[scan_lanes], most[scan_lanes];
     for (int64_t place = first; place < end; place += scan_lanes) {
         const int64_t here = end - place < scan_lanes ? end - place : scan_lanes;
         uint32_t wanted = (1u << here) - 1;
@@ -124,15 +119,19 @@ inline int64_t by_codes(const Scan &scan, const Query &query, int64_t first, int
             for (int64_t lane = 0; lane < here; ++lane) wanted &= ~(uint32_t(!allowed(scan, place + lane)) << lane);
             if (!wanted) continue;
         }
-        ints16 products = products_of(scan.heads + place * scan.head, query.codes, scan.head);
-        const vec16 behind = query.tail_length * load_lanes(scan.tail_lengths + place, here) + slack;
-        wanted &= not_below(bounded(scan, query, place, here, products, behind), worst);
+        ints products[parts] = {};
+        add_products(scan.heads + place * scan.head, query.codes, scan.head, products);
+        wanted &= bounded(scan, query, place, here, products, query.tail_length, slack, 1, worst, most);
         if (!wanted) continue;
-        products += products_of(scan.tails + place * scan.tail, query.codes + scan.head, scan.tail);
-        const vec16 bound = bounded(scan, query, place, here, products, vec16{} + slack);
-        for (wanted &= not_below(bound, worst); wanted; wanted &= wanted - 1) {
+        add_products(scan.tails + place * scan.tail, query.codes + scan.head, scan.tail, products);
+        wanted &= bounded(scan, query, place, here, products, 0, slack, 1, worst, most);
+        if (!wanted) continue;
+        bounded(scan, query, place, here, products, 0, slack, -1, worst, least);
+        for (; wanted; wanted &= wanted - 1) {
             const int lane = __builtin_ctz(wanted);
-            keep(scan, place + lane, bound[lane], kept, count);
+            if (scan.allowed && !allowed(scan, place + lane)) continue;
+            __builtin_prefetch(scan.row_of + place + lane);
+            kept[count++] = {int32_t(place + lane), least[lane], most[lane]};
         }
     }
     return count;
@@ -140,32 +139,49 @@ inline int64_t by_codes(const Scan &scan, const Query &query, int64_t first, int
 
 // Scores as search() gives them: each operation is rounded by itself, where the compiler would fuse two.
 inline float scored(const Scan &scan, const Query &query, int64_t place) {
-    const int64_t row = scan.row_of[place];
-    volatile float score = score_one(query.vector, scan.item_vectors + row * scan.width, scan.width);
+    volatile float score = score_one(query.vector, scan.item_vectors + scan.row_of[place] * scan.width, scan.width);
     if (scan.factor) score = score * scan.factor[place];
-    if (scan.item_bias) score = score + scan.item_bias[row];
+    if (scan.biases) score = score + scan.biases[place];
     return score;
+}
+
+// Memory answers late, and much sooner to many than to one after the other.
+inline void fetch(const Scan &scan, int64_t place) {
+    const float *vector = scan.item_vectors + scan.row_of[place] * scan.width;
+    for (int64_t j = 0; j < scan.width; j += 16) __builtin_prefetch(vector + j);
+}
+
+// Scores those kept that can still be in the answer; returns the worst score that may be.
+inline float settled(const Scan &scan, const Query &query, const Kept *kept, int64_t count, float worst, Best &best) {
+    for (int64_t n = 0; n < count; ++n) {
+        if (n + ahead < count && !(kept[n + ahead].most < worst)) fetch(scan, kept[n + ahead].place);
+        if (kept[n].most < worst) continue;
+        best.offer(scan.row_of[kept[n].place], scored(scan, query, kept[n].place));
+        if (best.size == best.k && best.scores[0] > worst) worst = best.scores[0];
+    }
+    return worst;
 }
 
 }  // namespace
 
 void scan_all(const Scan &scan, double *reals, int16_t *codes) {
     const Query query = quantised(scan, reals, reinterpret_cast<float *>(reals + scan.width), codes);
-    Best best = {scan.rows, scan.scores, scan.k, 0};
-    Kept kept[scan_group];
+    Best best = {scan.rows, scan.scores, scan.k, 0}, least = {scan.least_places, scan.least_scores, scan.k, 0};
+    Kept kept[room];
+    int64_t count = 0;
     float worst = -HUGE_VALF;
     for (int64_t first = 0; first < scan.n_items; first += scan_group) {
         const float *of_group = scan.bounds + first / scan_group * scan_bounds;
         const float more = slack(query, of_group);
-        if (!scan.factor && rounded_up(query.length * of_group[0] + more + of_group[2]) < worst) continue;
+        if (!scan.factor && rounded(query.length * of_group[0] + more + of_group[2]) < worst) continue;
         const int64_t end = scan.n_items - first < scan_group ? scan.n_items : first + scan_group;
-        const int64_t count = by_codes(scan, query, first, end, more, worst, kept);
-        for (int64_t n = 0; n < count; ++n) {
-            if (kept[n].bound < worst) continue;
-            best.offer(scan.row_of[kept[n].place], scored(scan, query, kept[n].place));
-            if (best.size == best.k) worst = best.scores[0];
-        }
+        const int64_t before = count;
+        count = by_codes(scan, query, first, end, more, worst, kept, count);
+        for (int64_t n = before; n < count; ++n) least.offer(kept[n].place, kept[n].least);
+        if (least.size == least.k && least.scores[0] > worst) worst = least.scores[0];
+        if (count > room - scan_group) worst = settled(scan, query, kept, count, worst, best), count = 0;
     }
+    settled(scan, query, kept, count, worst, best);
     best.finish();
 }
 

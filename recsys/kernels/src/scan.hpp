@@ -16,10 +16,9 @@ constexpr int64_t scan_bounds = 3;       // the greatest of a group, see Scan::b
 struct Scan {
     const float *query;         // IN (width)
     const float *item_vectors;  // IN (n_items, width)
-    const float *item_bias;     // IN (n_items) or null
     const float *rotation;      // IN (width, width)
     const int32_t *row_of;      // IN (n_items) rows of item_vectors, in the order of all that follows
-    const float *biases;        // IN (n_items), item_bias in that order, or null
+    const float *biases;        // IN (n_items) in that order, or null
     const float *factor;        // IN (n_items), not negative, or null
     const int8_t *heads;        // IN (ceil(n_items / 16), head / 2, 16, 2)
     const int8_t *tails;        // IN (ceil(n_items / 16), tail / 2, 16, 2)
@@ -31,6 +30,8 @@ struct Scan {
     bool few;                // of them, so that it pays to ask first
     int32_t *rows;           // OUT (k)
     float *scores;           // OUT (k)
+    int32_t *least_places;   // SCRATCH (k)
+    float *least_scores;     // SCRATCH (k)
 };
 
 // Scratch: the rotated query, float64, and the query padded to vectors, float32; its codes.

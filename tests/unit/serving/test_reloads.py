@@ -1,14 +1,17 @@
-"""Versions come and go: what a reload opens, the next one gives back."""
+"""What is not needed is given back: vectors between requests, and by a reload all that the one before it opened."""
 
 import gc
+import re
 import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
 from world import World
 
 from recsys.data import Dataset, interactions_from_tuples
 from recsys.models import ImplicitALS
+from recsys.serving import loader
 from recsys.serving.loader import ModelLoader, ServedModel
 
 SETTLED, RELOADS = 20, 60
@@ -22,6 +25,23 @@ def world(tmp_path_factory):
     data = Dataset.from_interactions(interactions_from_tuples(sorted(set(pairs))))
     world.versions = [world.publish(ImplicitALS(factors=f, iterations=1).fit(data)) for f in (8, 16)]
     return world
+
+
+def resident(version):
+    """Kilobytes of the item vectors of a version that are with this process."""
+    mapping = Path("/proc/self/smaps").read_text().partition(f"{version}/item_vectors.npy")[2]
+    return int(re.search(r"Rss:\s+(\d+)", mapping)[1])
+
+
+def test_vectors_that_requests_touched_are_given_back(world, monkeypatch):
+    monkeypatch.setattr(loader, "_SMALL_BYTES", 0)
+    model = world.loader.current("shop")
+    before = np.array(model.factors.item_vectors)
+    assert resident(model.manifest.version) > 0
+    for _ in range(loader._LEAN):
+        world.loader.current("shop")
+    assert resident(model.manifest.version) == 0
+    np.testing.assert_array_equal(model.factors.item_vectors, before)
 
 
 def held():
