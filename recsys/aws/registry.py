@@ -71,12 +71,7 @@ class DynamoModelRegistry:
 
     def _require(self, namespace: str, expected: int) -> Pointer | None:
         now = self.current(namespace)
-        found = now.sequence if now else 0
-        if found != expected:
-            raise ConflictError(
-                f"the pointer of {namespace!r} moved meanwhile: expected entry {expected}, found {found}. "
-                "Look at what is in service now and run it again"
-            )
+        _check_unmoved(namespace, now, expected)
         return now
 
     def _move(self, namespace: str, version: str, manifest_sha256: str, sequence: int, previous: int) -> Pointer:
@@ -102,7 +97,9 @@ class DynamoModelRegistry:
 
         Raises `ConflictError` if somebody else was first.
         """
+        expected = pointer.sequence - 1
         try:
+            now = self.current(namespace)  # before the entry: if this call moves it in between, the entry tells
             entry = self._get(namespace, _key(pointer.sequence))
         except AwsError as error:
             raise StorageError(
@@ -111,11 +108,12 @@ class DynamoModelRegistry:
             ) from error
         if entry is not None and entry.get("mark") == {"S": mark}:
             return True
-        self._require(namespace, pointer.sequence - 1)
+        _check_unmoved(namespace, now, expected)
         if entry is not None:
+            self._require(namespace, expected)
             raise ArtifactError(
                 f"the history of {namespace!r} in table {self.table} holds entry {pointer.sequence} already, "
-                f"but its pointer is at {pointer.sequence - 1}. {_MEND}"
+                f"but its pointer is at {expected}. {_MEND}"
             )
         return False
 
@@ -190,6 +188,15 @@ class DynamoModelRegistry:
                 f"there is no table {self.table!r} in this region and account. "
                 "Create it as the deployment's template does, or correct RECSYS_REGISTRY"
             ) from error
+
+
+def _check_unmoved(namespace: str, now: Pointer | None, expected: int) -> None:
+    found = now.sequence if now else 0
+    if found != expected:
+        raise ConflictError(
+            f"the pointer of {namespace!r} moved meanwhile: expected entry {expected}, found {found}. "
+            "Look at what is in service now and run it again"
+        )
 
 
 def _partition(namespace: str) -> str:

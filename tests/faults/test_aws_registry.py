@@ -123,6 +123,26 @@ def test_a_registry_that_does_not_look_whether_it_moved_is_caught(dynamodb, monk
 
 
 @ON_ONE
+def test_a_promotion_that_arrives_while_it_is_looked_for_is_found(dynamodb, monkeypatch):
+    late, get = [], dynamodb.registry._get
+
+    def hold(request):
+        late.append(request)
+        raise ConnectionClosedError(endpoint_url=request.url)
+
+    def read(*key):
+        item = get(*key)
+        if late:
+            URLLib3Session().send(late[0])
+            late.clear()
+        return item
+
+    dynamodb.before = hold
+    monkeypatch.setattr(dynamodb.registry, "_get", read)
+    assert dynamodb.registry.promote(manifest("v1"), expected=0).sequence == 1
+
+
+@ON_ONE
 def test_what_cannot_be_known_is_said_to_be_unknown(dynamodb, monkeypatch):
     def unplug(request):
         monkeypatch.setattr(dynamodb.registry, "_get", refuse)
