@@ -41,7 +41,7 @@ def forks(jobs, **environment):
         ) as server:
 
             def run(folder, *words, at=0, planted=""):
-                """Run with a bug, if one is named, and killed at a point, if that is not 0; return status and points."""
+                """Run, with a bug if one is named, killed at a point if that is not 0; give status and points."""
                 server.stdin.write(json.dumps([str(folder), words, at, planted]) + "\n")
                 server.stdin.flush()
                 return json.loads(server.stdout.readline())

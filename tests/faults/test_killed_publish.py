@@ -1,4 +1,4 @@
-"""`recsys train`, `publish` and `rollback` killed at any moment: the old or the new version, whole; the next run converges.
+"""`recsys train`, `publish` and `rollback` killed at any moment: the old or the new version, whole; the next converges.
 
 Killed before, after and in the middle of every call that changes a file (`kill_points.c`), those of SQLite included.
 After each kill two servers look at the stores: one that has just started, and one that still has the model from before
@@ -135,7 +135,9 @@ def sweep(forked, before, words, place, planted=""):
             return at - 1, []
         try:
             assert status == KILLED
-            assert shop.answers(shop.server()) in (old, new), "what is in service is neither the old version nor the new"
+            assert shop.answers(shop.server()) in (old, new), (
+                "what is in service is neither the old version nor the new"
+            )
             assert shop.answers(server) == old, "the version from before is no longer whole"
             shop.check_new_versions()
             run_again(forked, shop, words, planted, left)
@@ -156,7 +158,9 @@ def run_again(forked, shop, words, planted, left):
     assert shop.state() == left, "the second run ends in another state"
 
 
-@pytest.mark.parametrize("name", ["train b", "publish a", "publish b", "publish c", "publish again", "roll back c", "roll back b"])
+@pytest.mark.parametrize(
+    "name", ["train b", "publish a", "publish b", "publish c", "publish again", "roll back c", "roll back b"]
+)
 def test_killed_at_any_point_the_old_or_the_new_version_is_there_and_the_next_run_converges(
     forked, life, tmp_path, name, record_property
 ):
