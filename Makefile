@@ -5,7 +5,7 @@ PEERED ?= .venv-bench
 BIN    := $(VENV)/bin
 PORT   ?= 8000
 
-.PHONY: help demo test serve lint sanitize bench install lock clean
+.PHONY: help demo test serve lint sanitize bench package deploy install lock clean
 
 help:            ## this list
 	@grep -E '^[a-z]+: .*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
@@ -53,6 +53,16 @@ bench: $(PEERED)/built  ## benchmarks against the peers in .venv-bench, results 
 	$(BIN)/python -m tests.benchmarks.serving
 	$(BIN)/python -m tests.benchmarks.serving --memory --json var/bench/memory.jsonl
 	$(BIN)/python -m tests.benchmarks.cold_start
+
+# RUNTIME is the interpreter of Lambda's runtime, by its name on the path or by its path; without it the first of
+# python3.13, python3.14, python3.12 that is there with its headers. SET is parameters of the template: SET="Jobs=... JobsImage=..."
+STAGE ?= dev
+ARCH  ?= x86_64
+package: install ## the zip and the template of the API: STAGE=dev|prod ARCH=x86_64|arm64
+	$(BIN)/python -m chalice_app.package --stage $(STAGE) --arch $(ARCH) $(if $(RUNTIME),--runtime $(RUNTIME))
+
+deploy: package  ## package, and put it into the AWS account the environment names
+	$(BIN)/python -m chalice_app.deploy --stage $(STAGE) $(foreach one,$(SET),--set '$(one)')
 
 install: $(VENV)/built
 

@@ -185,6 +185,19 @@ def nightly(
 
 
 @app.command()
+def step(
+    name: Annotated[str, typer.Argument(help="judge, train or publish.")],
+    run: Annotated[str, typer.Argument(help="Name of the run; its answers are kept under it.")],
+    job: Annotated[str, typer.Argument(help="The settings of --config as JSON.")],
+    as_json: Json = False,
+) -> None:
+    """Do one step of a nightly run as an AWS Batch job, for batch_jobs/state_machine.json; a refusal is an answer."""
+    from batch_jobs.steps import on_batch
+
+    _run("step", as_json, lambda stores, screen: on_batch(stores, name, run, job, screen))
+
+
+@app.command()
 def score(
     k: Annotated[int, typer.Option("--k", "-k", min=1, max=500, help="Length of the lists.")] = 100,
     output: Output = Path("var/lists"), to_store: ToStore = False,

@@ -49,7 +49,7 @@ def demo(data: Path) -> None:
         with closing(stores.online):
             summary = nightly(stores, config, screen)
         screen.summary("1. Trained, judged and published", summary)
-        with _server() as url:
+        with _server(Path(folder) / "server.log") as url:
             _conversation(url, events, items, screen)
     screen.note("Now with your own data: recsys nightly EVENTS.csv, then recsys serve. The README goes on from here.")
 
@@ -114,13 +114,14 @@ def _other_taste(rows: list[dict[str, str]], user: str, titles: dict[str, dict[s
 
 
 @contextmanager
-def _server() -> Iterator[str]:
+def _server(log: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "batch_jobs.cli", "serve", "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    with log.open("wb") as lines:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=lines, text=True)
     try:
         line = process.stdout.readline() if process.stdout else ""
         if not line.startswith("Serving "):
-            raise StorageError("the API did not start")
+            raise StorageError(f"the API did not start: {log.read_text()}")
         yield line.split()[1]
     finally:
         process.terminate()

@@ -17,19 +17,16 @@ from itertools import chain, groupby
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.json
 import pyarrow.parquet as pq
 
 from batch_jobs.log_files import LogFiles, today
-from recsys.data.events_table import EVENT_SCHEMA
+from batch_jobs.log_tables import read_events, through, without_repeats
 from recsys.data.sources.lines import readable
 from recsys.errors import DataError, InsufficientDataError, NotFoundError, StorageError, storing
 from recsys.serving.online import POSITIONS_A_SECOND
 
-_LOG_SCHEMA = EVENT_SCHEMA.append(pa.field("position", pa.int64()))
 _ONLINE = re.compile(r"online-(\d{20})-(\d{20})\.parquet")
 _READERS = 8  # files on their way at once; each is whole in memory while it is unpacked
 _LISTINGS = 5
@@ -110,11 +107,11 @@ class EventLog:
     def compact(self, namespace: str) -> int:
         """Pack what came from the queue into one file a day; return how many files it replaces.
 
-        Killed in between, events are in both, and are counted once; the next run ends it.
+        Killed in between, events are in several files, and are counted once; the next run ends it.
         """
         with self.locked(namespace):
-            tables = self._read(namespace, lambda name: name.endswith(".jsonl"))
-            for _, names in groupby(tables, lambda name: name.partition("/")[0]):
+            tables = self._read(namespace, _to_pack)
+            for _, names in groupby(tables, _day):
                 self._pack(namespace, {name: tables[name] for name in names})
             return len(tables)
 
@@ -127,7 +124,7 @@ class EventLog:
 
         Raises `InsufficientDataError` if there are none and `DataError` if a file is damaged.
         """
-        tables = self._read(namespace, lambda name: True)
+        tables = self._read(namespace, lambda names: names)
         if not tables:
             raise InsufficientDataError(
                 f"the event log of namespace {namespace!r} under {self.files} is empty",
@@ -135,12 +132,12 @@ class EventLog:
             )
         events = pa.concat_tables(tables.values())
         newest = pc.max(events["position"]).as_py()
-        through = _position(tables) if newest is None else newest - round(settle_s * POSITIONS_A_SECOND)
-        settled = _through(events, through)
-        once = _without_repeats(settled)
+        position = _position(tables) if newest is None else newest - round(settle_s * POSITIONS_A_SECOND)
+        settled = through(events, position)
+        once = without_repeats(settled)
         return LogContents(
             once.drop_columns("position"),
-            through,
+            position,
             len(settled) - len(once),
             len(events) - len(settled),
             _digest(tables),
@@ -151,10 +148,10 @@ class EventLog:
         names = {_base(name): name for name in reversed(self.files.names(namespace))}
         return sorted(name for name in names.values() if name.endswith((".parquet", ".jsonl")))
 
-    def _read(self, namespace: str, wanted: Callable[[str], bool]) -> dict[str, pa.Table]:
-        """Events of all files wanted, by name; all of one listing, so that none is met twice or never."""
+    def _read(self, namespace: str, choose: Callable[[list[str]], list[str]]) -> dict[str, pa.Table]:
+        """Events by file of those chosen; all of one listing, so that no event is missed."""
         for _ in range(_LISTINGS):
-            names = [name for name in self._names(namespace) if wanted(name)]
+            names = choose(self._names(namespace))
             try:
                 with ThreadPoolExecutor(_READERS) as pool:
                     return dict(zip(names, pool.map(lambda name: self._table(namespace, name), names), strict=True))
@@ -165,16 +162,13 @@ class EventLog:
     def _table(self, namespace: str, name: str) -> pa.Table:
         with self.files.open(namespace, name) as file, storing(f"reading {name} under {self.files}"):
             try:
-                return (_lines if name.endswith(".jsonl") else _parquet)(name, file)
+                return read_events(name, file)
             except (pa.ArrowException, ValueError, OSError) as error:
-                if (
-                    isinstance(error, OSError) and error.errno
-                ):  # of the disk; Arrow's own, such as a wrong sum, have none
+                if getattr(error, "errno", None):  # of the disk; Arrow's own, such as a wrong sum, have none
                     raise
                 reason = f"the log file is damaged: {str(error).splitlines()[0]}"
-                raise DataError(
-                    reason, path=f"{self.files}/ns={namespace}/{name}", remedy="Restore it from a backup"
-                ) from error
+                place = f"{self.files}/ns={namespace}/{name}"
+                raise DataError(reason, path=place, remedy="Restore it from a backup") from error
 
     def _append(self, namespace: str, name: str, tables: Iterable[pa.Table]) -> int:
         some = (table for table in tables if len(table))
@@ -195,14 +189,25 @@ class EventLog:
 
     def _pack(self, namespace: str, tables: dict[str, pa.Table]) -> None:
         """Replace files of one day by one; its name tells what it is made of, so a second try makes no second one."""
-        day = next(iter(tables)).partition("/")[0]
-        packed = _without_repeats(pa.concat_tables(tables.values())).sort_by("position")
+        day = _day(next(iter(tables)))
+        packed = without_repeats(pa.concat_tables(tables.values())).sort_by("position")
         self._append(namespace, f"{day}/queue-{_digest(tables)[:32]}.parquet", [packed])
         self.files.remove(namespace, list(tables))
 
 
+def _day(name: str) -> str:
+    return name.partition("/")[0]
+
+
 def _base(name: str) -> str:
-    return name.rpartition("/")[2]
+    return name.partition("/")[2]
+
+
+def _to_pack(names: list[str]) -> list[str]:
+    """Files from the queue, of days that have more than one of them, or one that is not packed."""
+    queued = (name for name in names if _base(name).startswith("queue-"))
+    days = [list(of_day) for _, of_day in groupby(queued, _day)]
+    return [name for of_day in days if len(of_day) > 1 or of_day[0].endswith(".jsonl") for name in of_day]
 
 
 def _digest(names: Iterable[str]) -> str:
@@ -212,38 +217,3 @@ def _digest(names: Iterable[str]) -> str:
 def _position(names: Iterable[str]) -> int:
     found = (_ONLINE.fullmatch(_base(name)) for name in names)
     return max((int(one[2]) for one in found if one), default=0)
-
-
-def _through(events: pa.Table, position: int) -> pa.Table:
-    """Events up to a position and those without one, but none that has its id in common with one beyond."""
-    beyond = events.filter(pc.greater(events["position"], position))["event_id"]
-    return events.filter(pc.invert(pc.is_in(events["event_id"], beyond.combine_chunks()))) if len(beyond) else events
-
-
-def _without_repeats(events: pa.Table) -> pa.Table:
-    """Keep the first event of every id, and all without one."""
-    ids = events["event_id"]
-    if ids.null_count == len(ids):
-        return events
-    # Codes number the ids in order of first appearance (one dictionary over all chunks; large, for it may be over
-    # 2 GiB), so an id is new exactly where its code is above all before.
-    encoded = ids.cast(pa.large_string()).dictionary_encode()
-    codes = np.concatenate([chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False) for chunk in encoded.chunks])
-    highest_before = np.append(-1, np.maximum.accumulate(codes)[:-1])
-    keep = (codes < 0) | (codes > highest_before)
-    return events if keep.all() else events.filter(pa.array(keep))
-
-
-def _parquet(name: str, file: BinaryIO) -> pa.Table:
-    return pq.read_table(file, schema=_LOG_SCHEMA, partitioning=None, page_checksum_verification=True)
-
-
-def _lines(name: str, file: BinaryIO) -> pa.Table:
-    """Read what `batch_jobs.consumer` wrote: its name is the digest of its content."""
-    content = file.read()
-    if hashlib.sha256(content).hexdigest()[:32] not in name:
-        raise ValueError("its digest is not its name's")
-    # Numbers first, for JSON has no times.
-    schema = _LOG_SCHEMA.set(4, pa.field("ts", pa.int64()))
-    options = pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
-    return pyarrow.json.read_json(pa.BufferReader(content), parse_options=options).cast(_LOG_SCHEMA)

@@ -18,7 +18,7 @@ from batch_jobs.stores import Stores
 from recsys.artifacts import ArtifactManifest, Histories, describe, pack
 from recsys.data import Cleaned, Dataset, DataWarning, Interactions, clean, interactions_from_tuples, to_interactions
 from recsys.encoding import field_names
-from recsys.errors import ConfigError, InsufficientDataError
+from recsys.errors import ConfigError, ConflictError, InsufficientDataError
 from recsys.models import (
     BPR,
     BiasedMF,
@@ -169,7 +169,10 @@ def store(
         "judged_by": judged,
     }
     manifest = describe(config.namespace, model.kind, arrays, config=settings, data=data, metrics=metrics)
-    stores.artifacts.put(manifest, arrays)
+    try:
+        stores.artifacts.put(manifest, arrays)
+    except ConflictError:  # stored within this second by a run whose answer was lost; opening it compares every byte
+        stores.artifacts.open(config.namespace, manifest.version, manifest_sha256=manifest.sha256)
     return manifest
 
 

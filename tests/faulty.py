@@ -13,7 +13,7 @@ THROTTLED = json.dumps({"__type": "com.amazonaws.dynamodb#ProvisionedThroughputE
 
 
 @contextmanager
-def server(answer):
+def server(answer, tls=None):
     """Start a server that hands each POST and GET to `answer` as (`Exchange`, body); gives its URL."""
 
     class Handler(Exchange):
@@ -23,10 +23,12 @@ def server(answer):
         do_GET = do_POST
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as serving:
+        if tls is not None:
+            serving.socket = tls.wrap_socket(serving.socket, server_side=True)
         thread = Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:
-            yield f"http://127.0.0.1:{serving.server_port}"
+            yield f"{'http' if tls is None else 'https'}://127.0.0.1:{serving.server_port}"
         finally:
             serving.shutdown()
             thread.join()

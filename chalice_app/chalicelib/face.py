@@ -8,7 +8,8 @@ from typing import Any
 
 from chalice import Chalice, Response
 
-from chalicelib.responses import Problem, problem
+from chalicelib.access_log import Causes, Noted, log_request
+from chalicelib.responses import FromModel, Problem, problem
 from recsys.errors import DataError, NoModelError, NotFoundError, RecsysError, UnknownItemError
 
 View = Callable[..., Response]
@@ -24,7 +25,10 @@ class Face(Chalice):
 
     def __init__(self, app_name: str) -> None:
         self._of_thread = threading.local()
-        super().__init__(app_name=app_name, configure_logs=False)  # Lambda has a handler; elsewhere stderr is the place
+        self._noted = Noted()
+        super().__init__(app_name=app_name, configure_logs=False)
+        self.log.addHandler(Causes(self._noted))
+        self.log.propagate = False  # what is logged is in the line of its request
 
     @property
     def current_request(self) -> Any:
@@ -51,16 +55,26 @@ class Face(Chalice):
             @wraps(view)
             def guarded(**arguments: str) -> Response:
                 try:
-                    return view(**arguments)
+                    response = view(**arguments)
                 except (Problem, RecsysError) as error:
                     return self._problem(error)
+                if isinstance(response, FromModel):
+                    self._noted.found = response.found
+                return response
 
             return register(guarded)
 
         return decorate
 
     def __call__(self, event: Any, context: Any) -> Any:
-        """Handle one event; Chalice's own errors (no such method, unforeseen exceptions) become problems too."""
+        """Handle one event and log it in one line."""
+        self._noted.begin()
+        response = self._answer(event, context)
+        log_request(self._noted, self.current_request, self.request_id, response["statusCode"])
+        return response
+
+    def _answer(self, event: Any, context: Any) -> Any:
+        """Chalice's own errors (no such method, unforeseen exceptions) become problems too."""
         response = super().__call__(event, context)
         headers = response.get("headers", {})
         if response.get("statusCode", 0) >= 400 and headers.get("Content-Type") != "application/problem+json":
@@ -72,12 +86,14 @@ class Face(Chalice):
 
     def _problem(self, error: Problem | RecsysError) -> Response:
         if isinstance(error, Problem):
+            if error.status >= 500:
+                self.log.error("no answer", exc_info=error)
             return problem(error.status, str(error), self.request_id, field=error.field)
         if isinstance(error, NotFoundError):
             return problem(404, str(error), self.request_id, field=FIELDS.get(type(error)))
         if isinstance(error, DataError):  # of what the client sent: what is stored and unusable is an ArtifactError
             return problem(422, error.reason, self.request_id, field=error.field)
-        self.log.error("%s: %s", type(error).__name__, error)  # names a place in the store: for us, not for the client
+        self.log.error("no answer", exc_info=error)  # names a place in the store: for us, not for the client
         return problem(503, "a store the answer needs cannot be reached or read; try again", self.request_id)
 
 

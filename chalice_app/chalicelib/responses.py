@@ -31,32 +31,31 @@ def answer(request_id: str, body: dict[str, Any], *, status: int = 200) -> Respo
     return Response(_json({**body, "request_id": request_id}), dict(HEADERS), status)
 
 
-def ranked(request_id: str, found: RankedList) -> Response:
-    """Return a list in the shape every list has."""
-    return answer(
-        request_id,
-        {
-            "items": [{"item": one.item, "score": one.score, "reason": one.reason} for one in found.items],
+class FromModel(Response):
+    """What a model answered; of `found` the log takes which model it was and how."""
+
+    def __init__(self, request_id: str, items: list[dict[str, Any]], found: RankedList | ScoredItems) -> None:
+        body = {
+            "items": items,
             "model_version": found.model_version,
             "strategy": found.strategy,
             "degraded": found.degraded,
-        },
-    )
+            "request_id": request_id,
+        }
+        super().__init__(_json(body), dict(HEADERS))
+        self.found = found
+
+
+def ranked(request_id: str, found: RankedList) -> Response:
+    """Return a list in the shape every list has."""
+    items = [{"item": one.item, "score": one.score, "reason": one.reason} for one in found.items]
+    return FromModel(request_id, items, found)
 
 
 def scored(request_id: str, found: ScoredItems, *, explain: bool) -> Response:
     """Return predictions in the order they were asked for, with what each consists of where that is wanted."""
-    return answer(
-        request_id,
-        {
-            "items": [
-                {"item": one.item, "score": one.score, **(_explained(one) if explain else {})} for one in found.items
-            ],
-            "model_version": found.model_version,
-            "strategy": found.strategy,
-            "degraded": found.degraded,
-        },
-    )
+    items = [{"item": one.item, "score": one.score, **(_explained(one) if explain else {})} for one in found.items]
+    return FromModel(request_id, items, found)
 
 
 def _explained(one: ScoredItem) -> dict[str, Any]:

@@ -55,10 +55,11 @@ class ScoredItem:
 
 @dataclass(frozen=True)
 class ScoredItems:
-    """Predictions from one pinned version, in the order they were asked for; `strategy` as of a `RankedList`."""
+    """Predictions from one pinned version, in the order they were asked for; the rest as of a `RankedList`."""
 
     items: tuple[ScoredItem, ...]
     model_version: str
+    model_created_at: str
     strategy: str
     degraded: bool = False
 

@@ -43,6 +43,8 @@ class RankedList:
     items : tuple of RankedItem
         Best first; as many as asked for when the catalogue allows it.
     model_version : str
+    model_created_at : str
+        As the manifest says.
     strategy : str
         Where the scores come from: the kind of the model (als, ...), fold_in, context, popular or similar.
     degraded : bool
@@ -51,6 +53,7 @@ class RankedList:
 
     items: tuple[RankedItem, ...]
     model_version: str
+    model_created_at: str
     strategy: str
     degraded: bool = False
 
@@ -135,9 +138,8 @@ class RecommendationService:
         rows = np.array([_item_row(model, item) for item in items], np.int32)
         query, known = self._asked(namespace, user, model, context or {}, ())
         degraded = known.degraded or self.models.degraded(namespace)
-        return ScoredItems(
-            scored(model, query, rows, explain=explain), model.manifest.version, query.strategy, degraded
-        )
+        found, manifest = scored(model, query, rows, explain=explain), model.manifest
+        return ScoredItems(found, manifest.version, manifest.created_at, query.strategy, degraded)
 
     def similar(self, namespace: str, item: str, k: int) -> RankedList:
         """Return the k nearest items by cosine of the item vectors; `UnknownItemError` if the model lacks the item."""
@@ -184,4 +186,4 @@ def _ranked(
         for row, score in zip(rows.tolist(), scores.tolist(), strict=True)
         if row >= 0
     )
-    return RankedList(items, model.manifest.version, strategy, degraded)
+    return RankedList(items, model.manifest.version, model.manifest.created_at, strategy, degraded)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from urllib.parse import quote
 
 from chalice.local import RouteMatcher
+from log_lines import Lines, check_line
 
 JSON = {"content-type": "application/json"}
 
@@ -46,10 +47,11 @@ def body_of(*events):
 
 
 class InProcess:
-    """Calls the app with the events of a REST API's Lambda proxy integration."""
+    """Calls the app with the events of a REST API's Lambda proxy integration; what it logs of each is checked."""
 
     def __init__(self, app):
         self.app = app
+        self.lines = Lines()  # app_over puts it in the place of stderr
         self.matcher = RouteMatcher(list(app.routes))
 
     def invoke(self, method, route, parameters=None, *, query=None, headers=None, body=None, base64=False):
@@ -64,11 +66,16 @@ class InProcess:
             "isBase64Encoded": base64,
         }
         context = SimpleNamespace(aws_request_id=str(uuid.uuid4()))
+        self.lines.take()
         found = self.app(sent, context)
         answer = Answer(
             found["statusCode"], {k.lower(): v for k, v in found["headers"].items()}, found["body"].encode()
         )
         assert answer.json["request_id"] == context.aws_request_id
+        (line,) = self.lines.take()
+        self.line = check_line(line, self.app.routes)
+        assert (self.line["request_id"], self.line["status"]) == (context.aws_request_id, answer.status)
+        assert self.line["route"] == route
         return answer
 
     def request(self, method, path, **more):

@@ -1,11 +1,12 @@
 """Lists for a user at an hour, ml-latest-small: our losses with genres and hours against lightfm's WARP.
 
-The last rating of each user is the test part; the second-last and the third-last, each with what is before it to learn
-from, are two validation parts. Every item the user has not rated before is ranked, by HR@10 and NDCG@10. All have 32
-factors. `--search` draws the same number of trials for each, from ranges written down before any was run; whether the
-hour is known, our loss and the number of epochs belong to a trial. It judges them by their mean NDCG@10 on both
-validation parts, and the best three once more, for longer and with another seed, by which it chooses. lightfm takes the
-hour by a row for every user at every hour, with the features of both.
+One rating of each user is held out and what is before it learned from: the fourth-last, the fifth-last and the
+sixth-last rating are three test parts, the three before them validation parts. (The last three were looked at while the
+losses were built.) Every item the user has not rated before is ranked, by HR@10 and NDCG@10. All have 32 factors.
+`--search` draws the same number of trials for each, from ranges written down before any was run; whether the hour is
+known, how fast older ratings lose weight, our loss and the number of epochs belong to a trial. It judges them by their
+mean NDCG@10 on the validation parts, and the best three once more, for longer and with another seed, by which it
+chooses. lightfm takes the hour by a row for every user at every hour, with the features of both.
 """
 
 import functools
@@ -25,9 +26,9 @@ from recsys.models import FactorizationMachine
 from recsys.models.queries import Queries
 from tests.benchmarks.fm_data import MOVIELENS, movielens
 
-FACTORS, EPOCHS, LONGER, JUDGED_EVERY, HOURS = 32, 16, 48, 4, 24
-TRIALS, SEED, FINALISTS, SEEDS = 20, 20261122, 3, 5
-TEST, VALIDATION = (0,), (1, 2)  # ratings after the one held out
+FACTORS, EPOCHS, LONGER, JUDGED_EVERY, HOURS = 32, 32, 64, 4, 24
+TRIALS, SEED, FINALISTS, SEEDS = 30, 20261122, 3, 5
+TEST, VALIDATION = (3, 4, 5), (6, 7, 8)  # ratings after the one held out
 Settings = dict[str, Any]
 
 
@@ -71,8 +72,14 @@ class Task:
         rank = (scores >= wanted[:, None]).sum(axis=1) - 1
         return np.stack([np.where(rank < 10, 1 / np.log2(rank + 2.0), 0), rank < 10])
 
+    def weights(self, memory: float) -> np.ndarray:
+        """Weights of the positives, 1 in the mean: a rating with n later ones of its user has ``exp(-n / memory)``."""
+        ends = np.cumsum(np.bincount(self.user))
+        weights = np.exp((np.arange(len(self.user)) + 1 - ends[self.user]) / memory)
+        return np.asarray(weights / weights.mean(), np.float32)
 
-def ours(task: Task, settings: Settings, seed: int, epochs: int) -> Iterator[np.ndarray]:
+
+def ours(task: Task, memory: float, settings: Settings, seed: int, epochs: int) -> Iterator[np.ndarray]:
     """Scores of users x items after every few epochs."""
     kept: list[Factors] = []
 
@@ -80,7 +87,8 @@ def ours(task: Task, settings: Settings, seed: int, epochs: int) -> Iterator[np.
         if len(model.loss) % JUDGED_EVERY == 0:
             kept.append(model._factors)
 
-    FactorizationMachine(factors=FACTORS, iterations=epochs, seed=seed, **settings).fit(task.dataset, on_epoch=hear)
+    model = FactorizationMachine(factors=FACTORS, iterations=epochs, seed=seed, **settings)
+    model.fit(task.dataset, sample_weight=task.weights(memory), on_epoch=hear)
     at_hours = [{"hour": str(hour)} for hour in task.when] if task.dataset.context else None
     users, n = np.arange(len(task.target), dtype=np.int32), len(task.items)
     for factors in kept:  # items that follow are known by their genres alone; the others' data have none of them
@@ -88,7 +96,7 @@ def ours(task: Task, settings: Settings, seed: int, epochs: int) -> Iterator[np.
         yield queries @ factors.item_vectors[:n].T + factors.item_bias[:n]
 
 
-def lightfm(task: Task, settings: Settings, seed: int, epochs: int) -> Iterator[np.ndarray]:
+def lightfm(task: Task, memory: float, settings: Settings, seed: int, epochs: int) -> Iterator[np.ndarray]:
     """Scores of users x items after every few epochs."""
     from lightfm import LightFM
 
@@ -102,9 +110,10 @@ def lightfm(task: Task, settings: Settings, seed: int, epochs: int) -> Iterator[
     pairs, row = np.unique(task.user.astype(np.int64) * HOURS + task.hour, return_inverse=True)
     queries, items = rows(pairs // HOURS, pairs % HOURS), task.items.to_csr()
     positives = sp.coo_matrix((np.ones(len(row), np.float32), (row, task.item)), (len(pairs), len(task.items)))
+    weights = sp.coo_matrix((task.weights(memory), (row, task.item)), positives.shape)
     model = LightFM(no_components=FACTORS, loss="warp", random_state=seed, **settings)
     for _ in range(0, epochs, JUDGED_EVERY):
-        model.fit_partial(positives, user_features=queries, item_features=items, epochs=JUDGED_EVERY, num_threads=1)
+        model.fit_partial(positives, queries, items, sample_weight=weights, epochs=JUDGED_EVERY, num_threads=1)
         _, x = model.get_user_representations(rows(np.arange(n_users), task.when))
         biases, y = model.get_item_representations(items)
         yield x @ y.T + biases
@@ -140,9 +149,10 @@ def _lightfm_settings(rng: np.random.Generator) -> Settings:
 
 @dataclass(frozen=True)
 class Trial:
-    """Whether the hour is known, settings of the model, and the number of epochs."""
+    """Whether the hour is known, how many ratings are remembered, settings of the model, and the number of epochs."""
 
     hours: bool
+    memory: float
     settings: Settings
     epochs: int = EPOCHS
 
@@ -151,19 +161,22 @@ class Trial:
 class Contestant:
     """How a model is trained, and how its settings are drawn."""
 
-    train: Callable[[Task, Settings, int, int], Iterator[np.ndarray]]
+    train: Callable[[Task, float, Settings, int, int], Iterator[np.ndarray]]
     draw: Callable[[np.random.Generator], Settings]
 
     def trials(self) -> list[Trial]:
         """Draw what is tried."""
         rng = np.random.default_rng(SEED)
-        return [Trial(bool(rng.integers(2)), self.draw(rng)) for _ in range(TRIALS)]
+        return [
+            Trial(bool(rng.integers(2)), float(rng.choice([np.inf, _log_uniform(rng, 2, 200)])), self.draw(rng))
+            for _ in range(TRIALS)
+        ]
 
     def judged(self, trial: Trial, parts: Sequence[int], seeds: Sequence[int]) -> np.ndarray:
         """Means over parts and seeds, of shape (judgements, 2, n_users): NDCG@10 and HR@10 after every few epochs."""
         tasks = [Task.of(part, trial.hours) for part in parts]
         runs = [
-            [task.judged(scores) for scores in self.train(task, trial.settings, seed, trial.epochs)]
+            [task.judged(scores) for scores in self.train(task, trial.memory, trial.settings, seed, trial.epochs)]
             for task in tasks
             for seed in seeds
         ]
@@ -184,6 +197,7 @@ CONTESTANTS = {"ours": Contestant(ours, _our_settings), "lightfm": Contestant(li
 BEST = {
     "ours": Trial(
         hours=False,
+        memory=np.inf,
         settings={
             "loss": "warp",
             "learning_rate": 0.21048944499219494,
@@ -195,6 +209,7 @@ BEST = {
     ),
     "lightfm": Trial(
         hours=False,
+        memory=np.inf,
         settings={
             "learning_rate": 0.0035239044613582815,
             "item_alpha": 2.980095001686061e-07,
@@ -238,6 +253,7 @@ def rows(quick: bool) -> list[dict[str, object]]:
         {
             "model": name,
             "hours": BEST[name].hours,
+            "memory": BEST[name].memory,
             "d": FACTORS,
             "epochs": BEST[name].epochs,
             "settings": str(BEST[name].settings),

@@ -10,9 +10,13 @@ from messages import records, stored
 
 from batch_jobs.config import IngestConfig
 from batch_jobs.consumer import take_in
-from batch_jobs.event_log import _LOG_SCHEMA, EventLog
+from batch_jobs.event_log import EventLog
 from batch_jobs.ingest import _table
 from batch_jobs.log_files import LocalLogFiles, log_files
+from batch_jobs.log_tables import LOG_SCHEMA
+from recsys.aws import objects
+from recsys.aws.client import BotoClient
+from recsys.aws.log_files import S3LogFiles
 from recsys.data.events_table import EVENT_SCHEMA
 from recsys.data.sources import Rejected, read_events
 from recsys.errors import ConfigError, DataError, InsufficientDataError, NotFoundError, StorageError
@@ -139,7 +143,7 @@ def test_compaction_ended_in_between_counts_nothing_twice_and_the_next_ends_it(l
         log.compact("shop")
     assert len(log.files.names("shop")) == 3
     assert (sorted(items(log)), log.read("shop").repeated) == (["i1", "i2"], 2)
-    assert log.compact("shop") == 2
+    assert log.compact("shop") == 3
     assert (sorted(items(log)), len(log.files.names("shop"))) == (["i1", "i2"], 1)
 
 
@@ -172,7 +176,7 @@ def test_a_reader_that_leaves_out_what_vanished_would_be_found(log, monkeypatch)
         try:
             return original(namespace, name)
         except NotFoundError:
-            return _LOG_SCHEMA.empty_table()
+            return LOG_SCHEMA.empty_table()
 
     monkeypatch.setattr(log, "_table", skipping)
     with pytest.raises(AssertionError):
@@ -266,3 +270,17 @@ def test_what_comes_through_the_queue_is_what_would_have_been_drained(tmp_path_f
     assert sorted(log.read("shop").events.to_pylist(), key=str) == expected
     log.compact("shop")
     assert sorted(log.read("shop").events.to_pylist(), key=str) == expected
+
+
+def test_a_listing_of_many_pages_is_read_to_its_end(aws, monkeypatch):
+    """S3 lists a thousand at once, and less where it likes: here three."""
+    files = S3LogFiles(f"{aws('moto').bucket()}/events", client := BotoClient("s3"))
+    for n in range(8):
+        take_in(files, records("shop", stored("u", f"i{n}", n)))
+    events = client._client.meta.events
+    events.register("provide-client-params.s3.ListObjectsV2", lambda params, **_: params | {"MaxKeys": 3})
+    assert len(files.names("shop")) == 8
+    monkeypatch.setattr(objects, "_AT_ONCE", 3)
+    assert EventLog(files).compact("shop") == 8
+    assert items(EventLog(files)) == [f"i{n}" for n in range(8)]
+    assert len(files.names("shop")) == 1

@@ -353,7 +353,7 @@ USAGE = {
     "URL of another scheme": (
         "train",
         2,
-        r"RECSYS_ARTIFACTS='ftp://x' cannot be used",
+        r"RECSYS_ARTIFACTS='ftp://x' cannot be used: .* file:FOLDER and s3://BUCKET/PREFIX",
         {"RECSYS_ARTIFACTS": "ftp://x"},
     ),
     "URL without scheme": ("ingest e.csv", 2, r"RECSYS_EVENTS='events' cannot", {"RECSYS_EVENTS": "events"}),

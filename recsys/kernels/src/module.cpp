@@ -7,6 +7,7 @@
 #include <string>
 
 #include "bindings.hpp"
+#include "cpu.hpp"
 
 namespace recsys {
 
@@ -26,9 +27,8 @@ namespace {
 std::vector<InstructionSet> supported_sets() {
     std::vector<InstructionSet> sets;
 #ifdef RECSYS_X86
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("x86-64-v4")) sets.push_back(RECSYS_SET("x86-64-v4", v4));
-    if (__builtin_cpu_supports("x86-64-v3")) sets.push_back(RECSYS_SET("x86-64-v3", v3));
+    if (has_x86_64_v4()) sets.push_back(RECSYS_SET("x86-64-v4", v4));
+    if (has_x86_64_v3()) sets.push_back(RECSYS_SET("x86-64-v3", v3));
 #endif
     sets.push_back(RECSYS_SET("base", base));
     return sets;

@@ -4,11 +4,19 @@ import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from ssl import PROTOCOL_TLS_SERVER, SSLContext
 from subprocess import run
 from threading import Event
 
 import pytest
 from clouds import KEYS
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from faulty import THROTTLED, server
 
 from recsys.aws import signed
@@ -169,6 +177,33 @@ def test_the_keys_are_shown_with_their_token_and_binary_goes_as_base64(start):
     assert headers["x-amz-security-token"] == "T"
     assert headers["x-amz-target"] == "DynamoDB_20120810.PutItem"
     assert json.loads(body) == {"Item": {"packed": {"B": "AAH/"}}}
+
+
+def certificate(path):
+    """Write a key and a certificate of 127.0.0.1 that signs itself; return what a server shows it with."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "stand-in")])
+    signed_by_itself = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(days=1), now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.write_bytes(secret + signed_by_itself.public_bytes(Encoding.PEM))
+    context = SSLContext(PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    return context
+
+
+def test_a_server_is_called_by_https_if_its_certificate_is_trusted(monkeypatch, tmp_path):
+    with server(lambda exchange, _: exchange.reply(b"{}"), tls=certificate(tmp_path / "pem")) as url:
+        for variable, value in {**KEYS, "AWS_ENDPOINT_URL": url, "SSL_CERT_FILE": str(tmp_path / "pem")}.items():
+            monkeypatch.setenv(variable, value)
+        with closing(connect("dynamodb")) as client:
+            assert client.call("GetItem") == client.call("GetItem") == {}
+        monkeypatch.delenv("SSL_CERT_FILE")
+        with closing(connect("dynamodb")) as client, pytest.raises(AwsError, match=r"Unreachable: .*CERTIFICATE"):
+            client.call("GetItem")
 
 
 @pytest.mark.parametrize("missing", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])

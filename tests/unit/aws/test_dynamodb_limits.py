@@ -4,6 +4,7 @@ moto counts binary as base64, takes batches of 26 and never leaves an item undon
 counts characters where DynamoDB counts bytes of UTF-8.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -158,6 +159,31 @@ def test_what_stays_refused_is_counted_and_the_rest_is_written(client, table, mo
 def test_a_refusal_for_good_is_told_at_once(client):
     with pytest.raises(AwsError, match="ResourceNotFoundException"):
         write_items(client, "no-such-table", [put(key(1))])
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_keys_that_stay_unread_are_asked_for_again(aws, monkeypatch, passes):
+    table = aws("ministack").table()
+    monkeypatch.setattr(batches, "_PATIENCE_S", 5 if passes else 0.2)
+
+    def answer(exchange, body):
+        asked = json.loads(body).get("RequestItems", {}).get(table, {})
+        if exchange.operation != "BatchGetItem" or (passes and len(asked["Keys"]) == 1):
+            return exchange.reply(upstream.post(exchange.headers, body)[1])
+        left = {"Keys": asked["Keys"][1:] or asked["Keys"], "ConsistentRead": True}
+        some = json.dumps({"RequestItems": {table: {"Keys": asked["Keys"][:1]}}}).encode()
+        told = json.loads(upstream.post(exchange.headers, some)[1])
+        return exchange.reply(json.dumps(told | {"UnprocessedKeys": {table: left}}).encode())
+
+    with closing(Upstream(os.environ["AWS_ENDPOINT_URL"])) as upstream, server(answer) as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        with closing(DynamoOnlineStore(table, connect("dynamodb"))) as store:
+            store.put_items("shop", {f"i{n}": {"n": n} for n in range(5)})
+            if passes:
+                assert store.item_metadata("shop", [f"i{n}" for n in range(6)]) == store.all_items("shop")
+            else:
+                with pytest.raises(StorageError, match="unread for 0 s"):
+                    store.item_metadata("shop", ["i1", "i2"])
 
 
 def test_a_transaction_is_as_large_as_dynamodb_takes(aws, monkeypatch):

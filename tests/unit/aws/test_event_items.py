@@ -94,6 +94,42 @@ def test_events_leave_after_thirty_days(store, monkeypatch):
     assert [one["expires"]["N"] for one in found] == [str(1_800_000_000 + 30 * 86_400)] * 2
 
 
+@pytest.fixture
+def cancelled(store, monkeypatch):
+    """Cancel the first transactions of the store for given reasons, and let the others pass."""
+    reasons = []
+
+    def answer(exchange, body):
+        if exchange.operation == "TransactWriteItems" and reasons:
+            codes = [{"Code": code} for code in reasons.pop(0)]
+            told = {"__type": "x#TransactionCanceledException", "CancellationReasons": codes}
+            return exchange.reply(json.dumps(told).encode(), 400)
+        return exchange.reply(upstream.post(exchange.headers, body)[1])
+
+    with closing(Upstream(os.environ["AWS_ENDPOINT_URL"])) as upstream, server(answer) as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        with closing(DynamoOnlineStore(store.table, connect("dynamodb"), store.queue)) as opened:
+            opened.reasons = reasons
+            yield opened
+
+
+def test_conflicts_and_throttling_inside_a_transaction_pass(cancelled):
+    cancelled.reasons += [["TransactionConflict", "None"], ["None", "ThrottlingError"]]
+    assert cancelled.append_events("shop", [event(1)]) == 1
+    assert cancelled.recent_items("shop", "u", after=0) == ["i1"]
+
+
+def test_what_stays_cancelled_is_refused_and_not_queued(cancelled, monkeypatch):
+    monkeypatch.setattr(event_items, "_PATIENCE_S", 0.2)
+    cancelled.reasons += [["TransactionConflict", "None"]] * 99
+    with pytest.raises(StorageError, match="still refuses 1 events"):
+        cancelled.append_events("shop", [event(1)])
+    cancelled.reasons[:] = [["ValidationError", "None"]]
+    with pytest.raises(AwsError, match="TransactionCanceledException"):
+        cancelled.append_events("shop", [event(1)])
+    assert cancelled.queue == cancelled.recent_items("shop", "u", after=0) == []
+
+
 @pytest.mark.parametrize("told", [{}, {"CancellationReasons": [{"Code": "ConditionalCheckFailed"}]}])
 def test_a_cancellation_without_reasons_is_an_error(monkeypatch, told):
     refusal = json.dumps({"__type": "x#TransactionCanceledException", **told}).encode()

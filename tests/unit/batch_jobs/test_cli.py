@@ -174,10 +174,10 @@ def test_numbers_are_written_out(capsys):
     assert "┡" not in shown.partition("moved")[2]  # no header band over facts
 
 
-def test_the_demo_asks_its_server_whatever_proxy_is_set(monkeypatch):
+def test_the_demo_asks_its_server_whatever_proxy_is_set(monkeypatch, tmp_path):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.delenv("no_proxy", raising=False)
-    with demo._server() as url:
+    with demo._server(tmp_path / "server.log") as url:
         assert demo._call(f"{url}/health/live")
 
 

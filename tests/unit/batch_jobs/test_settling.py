@@ -104,7 +104,7 @@ def forgetting(self, namespace, tables):
     _pack(self, namespace, {name: tables[name] for name in list(tables)[:1]})
 
 
-_pack, _read, _through = EventLog._pack, EventLog.read, event_log._through
+_pack, _read, _through = EventLog._pack, EventLog.read, event_log.through
 
 
 def positions_alone(events, position):
@@ -119,19 +119,19 @@ PLANTED = {
         [ONE, ONE, ("deliver", [1]), CUT],
     ),
     "what has not settled is learned": (
-        (event_log, "_through", lambda events, position: events),
+        (event_log, "through", lambda events, position: events),
         [ONE, ("deliver", [0]), CUT],
     ),
     "by position, not by event": (
-        (event_log, "_through", positions_alone),
+        (event_log, "through", positions_alone),
         [ONE, ("deliver", [0]), ("file", 0), CUT],
     ),
     "one second late": (
-        (event_log, "_through", lambda events, at: _through(events, at + POSITIONS_A_SECOND)),
+        (event_log, "through", lambda events, at: _through(events, at + POSITIONS_A_SECOND)),
         [ONE, ("send", 59, 1), ("deliver", [0, 1]), CUT],
     ),
     "repeats count": (
-        (event_log, "_without_repeats", lambda events: events),
+        (event_log, "without_repeats", lambda events: events),
         [ONE, ONE, ("deliver", [0]), ("deliver", [0, 1])],
     ),
     "compaction forgets": (

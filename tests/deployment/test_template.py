@@ -1,0 +1,198 @@
+"""The template as it is packaged, without what has to be compiled for it: cfn-lint, and what we promise of it."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from chalice_app.package import Bundle
+
+CFN_LINT = Path(sys.executable).parent / "cfn-lint"
+NAMELESS = {"batch:DescribeJobs"}  # actions IAM knows no resources for
+WRITES = re.compile(r":(Put|Delete|Update|Batch?Write|Transact|Create|Abort)")
+
+
+@pytest.fixture(scope="module")
+def packaged(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("package")
+    bundle = Bundle(folder, "prod", "arm64", sys.executable, "python3.13")
+    bundle.lay_out_app()
+    bundle.write(folder / "out")
+    return folder / "out" / "sam.json"
+
+
+@pytest.fixture
+def template(packaged):
+    return json.loads(packaged.read_text())
+
+
+def of_type(template, kind):
+    return {name: one["Properties"] for name, one in template["Resources"].items() if one["Type"] == kind}
+
+
+def functions(template):
+    return of_type(template, "AWS::Lambda::Function") | of_type(template, "AWS::Serverless::Function")
+
+
+def listed(value):
+    return value if isinstance(value, list) else [value]
+
+
+def allowed(properties):
+    """Statements of a role, those under a condition too."""
+    for policy in properties.get("Policies", []):
+        for one in policy["PolicyDocument"]["Statement"]:
+            statement = one["Fn::If"][1] if "Fn::If" in one else one
+            if statement["Effect"] == "Allow":
+                yield listed(statement["Action"]), listed(statement["Resource"])
+
+
+def may_write(properties, resource):
+    return sorted(
+        action
+        for actions, resources in allowed(properties)
+        for action in actions
+        if WRITES.search(action)
+        and any(f'"{resource}"' in json.dumps(one) or f"${{{resource}." in str(one) for one in resources)
+    )
+
+
+def policy_faults(template):
+    for name, role in of_type(template, "AWS::IAM::Role").items():
+        for actions, resources in allowed(role):
+            yield from (f"{name} allows {one}" for one in actions if "*" in one)
+            if "*" in resources and not set(actions) <= NAMELESS:
+                yield f"{name} allows {actions} on everything"
+        for store, writers in (("Models", {"PublishRole"}), ("Artifacts", {"TrainRole", "PublishRole"})):
+            if name not in writers and may_write(role, store):
+                yield f"{name} may {may_write(role, store)} {store}"
+
+
+def store_faults(template):
+    for name, one in of_type(template, "AWS::S3::Bucket").items():
+        if "BucketEncryption" not in one or list(one["PublicAccessBlockConfiguration"].values()) != [True] * 4:
+            yield f"{name} is open"
+        if one.get("VersioningConfiguration") != {"Status": "Enabled"} or "LifecycleConfiguration" not in one:
+            yield f"{name} forgets"
+    for name, one in of_type(template, "AWS::DynamoDB::Table").items():
+        if not one["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] or "SSESpecification" not in one:
+            yield f"{name} is not safe"
+        if one["BillingMode"] != "PAY_PER_REQUEST" or one["TimeToLiveSpecification"]["AttributeName"] != "expires":
+            yield f"{name} is not of our kind"
+        if [key["AttributeName"] for key in one["KeySchema"]] != ["pk", "sk"] or "DeletionProtectionEnabled" not in one:
+            yield f"{name} has other keys, or can be deleted"
+    for name, one in template["Resources"].items():
+        if one["Type"] in ("AWS::S3::Bucket", "AWS::DynamoDB::Table") and "Retain" not in one.get("DeletionPolicy", ""):
+            yield f"{name} goes with its stack"
+
+
+def function_faults(template):
+    for name, one in functions(template).items():
+        if not {"MemorySize", "Timeout", "LoggingConfig", "Role", "Architectures", "Environment"} <= set(one):
+            yield f"{name} is left to defaults"
+        if one.get("PackageType") != "Image" and one["Timeout"] >= 29:
+            yield f"{name} outlives the gateway's answer"
+    for name, one in of_type(template, "AWS::Logs::LogGroup").items():
+        if not one.get("RetentionInDays"):
+            yield f"{name} is kept for ever"
+
+
+def flow_faults(template):
+    queue, consumer = template["Resources"]["Events"]["Properties"], template["Resources"]["TakeInEvents"]["Properties"]
+    if "RedrivePolicy" not in queue or queue["VisibilityTimeout"] < 6 * consumer["Timeout"]:
+        yield "messages are lost, or delivered while they are worked on"
+    for name, one in of_type(template, "AWS::Lambda::EventSourceMapping").items():
+        if one.get("FunctionResponseTypes") != ["ReportBatchItemFailures"]:
+            yield f"{name} deletes what failed"
+    api = template["Resources"]["RestAPI"]["Properties"]
+    if api.get("Auth", {}).get("DefaultAuthorizer") != "AWS_IAM" or "ThrottlingRateLimit" not in str(
+        api.get("MethodSettings")
+    ):
+        yield "anybody may ask, as often as they like"
+    machine = template["Resources"]["Nightly"]["Properties"]
+    if missing := set(re.findall(r"\$\{(\w+)}", machine["DefinitionString"])) - set(machine["DefinitionSubstitutions"]):
+        yield f"the state machine lacks {missing}"
+    alarms = of_type(template, "AWS::CloudWatch::Alarm")
+    told = {one["MetricName"] for one in alarms.values() if one.get("AlarmActions")}
+    wanted = {"5XXError", "Latency", "Throttles", "ApproximateNumberOfMessagesVisible", "ModelAge", "ExecutionsFailed"}
+    yield from (f"nobody is told of {one}" for one in sorted(wanted - told))
+
+
+def faults(template):
+    checks = (policy_faults, store_faults, function_faults, flow_faults)
+    return [one for check in checks for one in check(template)]
+
+
+def lint(path):
+    done = subprocess.run([CFN_LINT, path], capture_output=True, text=True, timeout=120, check=False)
+    return done.stdout + done.stderr
+
+
+def test_cfn_lint_and_we_find_nothing(packaged, template):
+    assert lint(packaged) == ""
+    assert faults(template) == []
+
+
+def test_cfn_lint_sees_what_is_wrong_in_what_is_merged(template, tmp_path):
+    template["Resources"]["APIHandler"]["Properties"]["MemorySize"] = "much"
+    template["Resources"]["Events"]["Properties"]["RedrivePolicy"] = {"deadLetterTargetArn": {"Ref": "Nobody"}}
+    planted = tmp_path / "planted.json"
+    planted.write_text(json.dumps(template))
+    found = lint(planted)
+    assert "'much' is not of type 'integer'" in found
+    assert "Nobody" in found
+
+
+def test_it_is_packaged_for_the_stage_the_architecture_and_the_runtime(template):
+    defaults = {name: one["Default"] for name, one in template["Parameters"].items()}
+    assert (defaults["Stage"], defaults["Architecture"], defaults["Runtime"]) == ("prod", "arm64", "python3.13")
+    api = template["Resources"]["APIHandler"]["Properties"]
+    assert (api["Architectures"], api["Runtime"]) == (["arm64"], {"Ref": "Runtime"})
+    assert set(functions(template)) == {"APIHandler", "TakeInEvents", "Ingest", "Judge", "Train", "Publish"}
+    assert len(of_type(template, "AWS::S3::Bucket")) == len(of_type(template, "AWS::DynamoDB::Table")) == 2
+
+
+def remove(*path):
+    def plant(template):
+        for step in path[:-1]:
+            template = template[step]
+        del template[path[-1]]
+
+    return plant
+
+
+def grant(role, actions, resource):
+    def plant(template):
+        policy = template["Resources"][role]["Properties"]["Policies"][0]["PolicyDocument"]
+        policy["Statement"].append({"Effect": "Allow", "Action": actions, "Resource": resource})
+
+    return plant
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        grant("ApiRole", "dynamodb:PutItem", {"Fn::GetAtt": ["Models", "Arn"]}),
+        grant("ApiRole", ["s3:GetObject", "s3:PutObject"], {"Fn::Sub": "${Artifacts.Arn}/models/*"}),
+        grant("TrainRole", "dynamodb:UpdateItem", {"Fn::GetAtt": ["Models", "Arn"]}),
+        grant("TakeInRole", "s3:*", {"Fn::GetAtt": ["EventLog", "Arn"]}),
+        grant("PublishRole", "sqs:SendMessage", "*"),
+        remove("Resources", "Artifacts", "Properties", "PublicAccessBlockConfiguration", "BlockPublicAcls"),
+        remove("Resources", "EventLog", "Properties", "BucketEncryption"),
+        remove("Resources", "Models", "Properties", "SSESpecification"),
+        remove("Resources", "Online", "DeletionPolicy"),
+        remove("Resources", "Train", "Properties", "LoggingConfig"),
+        remove("Resources", "ApiLogs", "Properties", "RetentionInDays"),
+        remove("Resources", "Events", "Properties", "RedrivePolicy"),
+        remove("Resources", "EventsToLog", "Properties", "FunctionResponseTypes"),
+        remove("Resources", "RestAPI", "Properties", "Auth"),
+        remove("Resources", "Nightly", "Properties", "DefinitionSubstitutions", "TrainFunction"),
+        remove("Resources", "OldModel", "Properties", "AlarmActions"),
+    ],
+)
+def test_our_checks_find_what_is_planted(template, plant):
+    plant(template)
+    assert len(faults(template)) == 1, faults(template)
