@@ -1,8 +1,8 @@
 """Versions change under load, and no answer mixes two of them (invariant I1).
 
-A constant planted in each version stands in its item ids, vectors, biases, counts and user states, so an answer tells of
-each of its parts where it comes from. Readers are threads of several processes and a client of the HTTP server; the next
-version comes when each has had an answer from the last, for the states of versions older than the one before are gone.
+A constant planted in each version stands in its item ids, vectors, biases, counts and user states, so an answer tells
+of each of its parts where it comes from. Readers are threads of several processes and a client of the HTTP server. The
+next version comes when each has had an answer from the last: the states of versions older than the one before are gone.
 NIGHTLY=1 makes ten times as many flips and reads.
 """
 
