@@ -101,7 +101,7 @@ def read_in_threads(done, constants, reads, latest, granted, places, faults):
 def served():
     chalice_app = Path(__file__).resolve().parents[2] / "chalice_app"
     command = [sys.executable, "-c", SERVER, str(chalice_app), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         try:
             place = server.stdout.readline().split()[1].partition("//")[2]
             with closing(http.client.HTTPConnection(place, timeout=30)) as connection:
