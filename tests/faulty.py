@@ -3,12 +3,17 @@
 import json
 import socket
 import struct
+from collections import Counter
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from random import Random
+from threading import Lock, Thread
 from urllib.parse import urlsplit
 
+from recsys.errors import StorageError
+
+SEED = 20261121
 THROTTLED = json.dumps({"__type": "com.amazonaws.dynamodb#ProvisionedThroughputExceededException"}).encode()
 
 
@@ -85,3 +90,42 @@ class Upstream:
     def close(self):
         while self._idle:
             self._idle.pop().close()
+
+
+class Weather:
+    """30 % of requests are throttled, 20 % of batches partly done, and 5 % of all applied without an answer."""
+
+    def __init__(self, url):
+        self.upstream, self.random, self.lock = Upstream(url), Random(SEED), Lock()
+        self.seen = Counter()
+
+    def __call__(self, exchange, body):
+        with self.lock:
+            throttled, partly, reset = (self.random.random() < share for share in (0.3, 0.2, 0.05))
+        left = None
+        if throttled:
+            self.seen["throttled"] += 1
+            return exchange.reply(THROTTLED, 400)
+        if partly and exchange.operation == "BatchWriteItem":
+            body, left = self.parted(json.loads(body))
+            self.seen["partly"] += 1
+        status, answer = self.upstream.post(exchange.headers, body)
+        if reset:
+            self.seen["reset"] += 1
+            return exchange.reset()
+        return exchange.reply(json.dumps({"UnprocessedItems": left}).encode() if left else answer, status)
+
+    def parted(self, request):
+        ((table, writes),) = request["RequestItems"].items()
+        done = self.random.randint(1, len(writes))
+        left = {table: writes[done:]} if writes[done:] else None
+        return json.dumps({"RequestItems": {table: writes[:done]}}).encode(), left
+
+
+def until_done(call, *arguments, **named):
+    for _ in range(100):
+        try:
+            return call(*arguments, **named)
+        except StorageError:
+            continue
+    raise AssertionError("refused a hundred times")

@@ -19,12 +19,12 @@ from tempfile import TemporaryDirectory
 from unittest import mock
 
 HERE = Path(__file__).resolve().parent
-MOST_S = 20
+MOST_S = 120
 KILLED = -signal.SIGKILL
 
 
 @contextmanager
-def forks(jobs, **environment):
+def forks(jobs):
     """Give a function that runs a job of a file in a folder."""
     with TemporaryDirectory() as folder:
         points = Path(folder, "points.so")
@@ -37,11 +37,11 @@ def forks(jobs, **environment):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, **environment, "LD_PRELOAD": str(points)},
+            env={**os.environ, "LD_PRELOAD": str(points)},
         ) as server:
 
             def run(folder, *words, at=0, planted=""):
-                """Run with a bug, if one is named, and killed at a point, if that is not 0; return status and points."""
+                """Run, with a bug if one is named, killed at a point if that is not 0; give status and points."""
                 server.stdin.write(json.dumps([str(folder), words, at, planted]) + "\n")
                 server.stdin.flush()
                 return json.loads(server.stdout.readline())

@@ -1,6 +1,7 @@
 """`recsys ingest`, `train`, `publish` and `rollback`, and bugs of them that the sweep of kills must find."""
 
 import shutil
+import sys
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -13,7 +14,10 @@ from batch_jobs.ingest import ingest
 from batch_jobs.stores import Stores
 from batch_jobs.train import train
 from recsys.artifacts import LocalArtifactStore, store
-from recsys.errors import ConflictError
+from recsys.aws import cache
+from recsys.aws.registry import DynamoModelRegistry
+from recsys.aws.s3 import S3ArtifactStore
+from recsys.errors import ConflictError, RecsysError
 from recsys.serving import SQLiteOnlineStore
 from recsys.serving.online import sqlite
 
@@ -25,6 +29,7 @@ JOBS = {
     "rollback": lambda stores, config, screen, _: publish.roll_back(stores, config.namespace, screen),
 }
 CONFLICT = 6
+cache.CACHED_VERSIONS = 9  # so that a run downloads nothing
 sqlite._ROWS_A_TRANSACTION = 4  # so that the states of a few users are several transactions
 assert shutil, pyarrow.parquet  # what a fork would have to import is imported here
 
@@ -37,13 +42,14 @@ def run(words):
     with closing(stores.online):
         try:
             JOBS[job](stores, config, Screen(as_json=True), argument)
-        except ConflictError:
-            return CONFLICT
+        except RecsysError as error:
+            print(type(error).__name__, error, file=sys.stderr)
+            return CONFLICT if isinstance(error, ConflictError) else 1
     return 0
 
 
 replace, put_users, put_states = Path.replace, SQLiteOnlineStore.put_users, publish._put_states
-connect = sqlite._Connection._connect
+connect, actions = sqlite._Connection._connect, DynamoModelRegistry._actions
 
 
 def states_after_pointer(stores, artifact, screen):
@@ -112,6 +118,21 @@ def in_place(self, manifest, arrays):
     store._write(final / store.MANIFEST, [manifest.to_bytes()])
 
 
+def s3_manifest_first(self, folder, manifest, arrays):
+    self._objects.create(f"{folder}/{store.MANIFEST}", manifest.to_bytes(), memoryview(b""), manifest.sha256)
+    for spec in manifest.arrays:
+        self._objects.create(
+            f"{folder}/{spec.name}.npy", spec.header, memoryview(arrays[spec.name].tobytes()), spec.sha256
+        )
+
+
+def three_puts(self, namespace, pointer, mark):
+    *first, last = actions(self, namespace, pointer, mark)
+    for action in first:
+        self._client.call("PutItem", **action["Put"])
+    return [last]
+
+
 @contextmanager
 def draft_kept(final):
     draft = final.with_name(f".{final.name}")
@@ -130,5 +151,7 @@ PLANTED = {
     "no journal": [(sqlite._Connection, "_connect", no_journal)],
     "manifest first": [(LocalArtifactStore, "put", manifest_first)],
     "in place": [(LocalArtifactStore, "put", in_place)],
+    "S3: manifest first": [(S3ArtifactStore, "_put", s3_manifest_first)],
+    "DynamoDB: pointer and history one after the other": [(DynamoModelRegistry, "_actions", three_puts)],
     "drafts kept": [(store, "_draft_of", draft_kept)],
 }

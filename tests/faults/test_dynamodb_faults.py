@@ -3,17 +3,15 @@
 ministack stands for DynamoDB, as moto serves one request after the other, and the faults come from a proxy before it.
 """
 
-import json
 import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from random import Random
-from threading import Lock
 
 import numpy as np
 import pytest
-from faulty import THROTTLED, Upstream, server
+from faulty import SEED, Weather, server, until_done
 
 from recsys.aws import batches, event_items, signed
 from recsys.aws.client import AwsError, connect
@@ -22,38 +20,7 @@ from recsys.errors import StorageError
 from recsys.events import InteractionEvent
 from recsys.serving import UserState
 
-SEED = 20261121
 SENDERS, USERS = 8, 5
-
-
-class Weather:
-    """30 % of requests are throttled, 20 % of batches partly done, and 5 % of all applied without an answer."""
-
-    def __init__(self, url):
-        self.upstream, self.random, self.lock = Upstream(url), Random(SEED), Lock()
-        self.seen = Counter()
-
-    def __call__(self, exchange, body):
-        with self.lock:
-            throttled, partly, reset = (self.random.random() < share for share in (0.3, 0.2, 0.05))
-        left = None
-        if throttled:
-            self.seen["throttled"] += 1
-            return exchange.reply(THROTTLED, 400)
-        if partly and exchange.operation == "BatchWriteItem":
-            body, left = self.parted(json.loads(body))
-            self.seen["partly"] += 1
-        status, answer = self.upstream.post(exchange.headers, body)
-        if reset:
-            self.seen["reset"] += 1
-            return exchange.reset()
-        return exchange.reply(json.dumps({"UnprocessedItems": left}).encode() if left else answer, status)
-
-    def parted(self, request):
-        ((table, writes),) = request["RequestItems"].items()
-        done = self.random.randint(1, len(writes))
-        left = {table: writes[done:]} if writes[done:] else None
-        return json.dumps({"RequestItems": {table: writes[:done]}}).encode(), left
 
 
 class ShakyQueue:
@@ -80,15 +47,6 @@ def weather(aws, monkeypatch):
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
         with closing(DynamoOnlineStore(table, connect("dynamodb"), ShakyQueue())) as bad.store:
             yield bad
-
-
-def until_done(call, *arguments, **named):
-    for _ in range(100):
-        try:
-            return call(*arguments, **named)
-        except StorageError:
-            continue
-    raise AssertionError("refused a hundred times")
 
 
 def events_of(sender, count):

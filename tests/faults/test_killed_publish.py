@@ -1,4 +1,4 @@
-"""`recsys train`, `publish` and `rollback` killed at any moment: the old or the new version, whole; the next run converges.
+"""`recsys train`, `publish` and `rollback` killed at any moment: the old or the new version, whole; the next converges.
 
 Killed before, after and in the middle of every call that changes a file (`kill_points.c`), those of SQLite included.
 After each kill two servers look at the stores: one that has just started, and one that still has the model from before
@@ -162,11 +162,11 @@ def run_again(forked, shop, words, planted, left):
     "name", ["train b", "publish a", "publish b", "publish c", "publish again", "roll back c", "roll back b"]
 )
 def test_killed_at_any_point_the_old_or_the_new_version_is_there_and_the_next_run_converges(
-    forked, life, tmp_path, name, record_property
+    forked, life, tmp_path, name
 ):
     shop, words = life[name]
     kills, found = sweep(forked, shop, words, tmp_path)
-    record_property("kills", kills)
+    print(name, kills, "kills")
     assert found == []
 
 
