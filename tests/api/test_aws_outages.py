@@ -102,7 +102,7 @@ def test_every_outage_of_every_service_under_load(aws, tmp_path, monkeypatch, mo
     with loaded(aws("ministack"), tmp_path, monkeypatch, model) as (shop, wire, load):
         for service, fault in Random(SEED).sample(OUTAGES, len(OUTAGES)):
             next_model = next(models) if service == "s3" else None
-            found = outage(shop, wire, load, service, fault, REQUESTS // len(OUTAGES), next_model)
+            found = outage(shop, wire, load, service, fault, -(-REQUESTS // len(OUTAGES)), next_model)
             await_recovery(shop, wire)
             used.append(resources(wire.process))
             if found:
