@@ -65,10 +65,11 @@ def artifact_store(url: str) -> ArtifactStore:
     """Open ``file:FOLDER`` or ``s3://BUCKET/PREFIX``; the latter keeps what it downloads under RECSYS_CACHE."""
     scheme, place = located("RECSYS_ARTIFACTS", url)
     if scheme == "s3":
+        from recsys.aws.breaker import Breaker
         from recsys.aws.client import connect
         from recsys.aws.s3 import S3ArtifactStore
 
-        return S3ArtifactStore(place, cache_folder(), connect("s3"))
+        return S3ArtifactStore(place, cache_folder(), Breaker(connect("s3")))
     return LocalArtifactStore(Path(place))
 
 
@@ -76,10 +77,11 @@ def model_registry(url: str) -> ModelRegistry:
     """Open ``file:FOLDER`` or ``dynamodb://TABLE``."""
     scheme, place = located("RECSYS_REGISTRY", url)
     if scheme == "dynamodb":
+        from recsys.aws.breaker import Breaker
         from recsys.aws.client import connect
         from recsys.aws.registry import DynamoModelRegistry
 
-        return DynamoModelRegistry(place, connect("dynamodb"))
+        return DynamoModelRegistry(place, Breaker(connect("dynamodb")))
     return LocalModelRegistry(Path(place))
 
 
@@ -87,10 +89,11 @@ def online_store(url: str) -> OnlineStore:
     """Open ``sqlite:FILE`` or ``dynamodb://TABLE``; the latter sends events through what RECSYS_QUEUE names."""
     scheme, place = located("RECSYS_ONLINE", url)
     if scheme == "dynamodb":
+        from recsys.aws.breaker import Breaker
         from recsys.aws.client import connect
         from recsys.aws.dynamodb import DynamoOnlineStore
 
-        return DynamoOnlineStore(place, connect("dynamodb"), event_queue())
+        return DynamoOnlineStore(place, Breaker(connect("dynamodb")), event_queue())
     return SQLiteOnlineStore(Path(place))
 
 
@@ -100,10 +103,11 @@ def event_queue() -> EventQueue | None:
     if not url:
         return None
     _, queue = located("RECSYS_QUEUE", url)
+    from recsys.aws.breaker import Breaker
     from recsys.aws.client import connect
     from recsys.aws.sqs import SqsEventQueue
 
-    return SqsEventQueue(queue, connect("sqs"))
+    return SqsEventQueue(queue, Breaker(connect("sqs")))
 
 
 def cache_folder() -> Path:

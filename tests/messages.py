@@ -1,5 +1,6 @@
 """Messages as `SqsEventQueue` writes them and Lambda hands them to the consumer."""
 
+import hashlib
 import itertools
 import uuid
 
@@ -25,7 +26,7 @@ class Sent:
 
     def call(self, operation, *, QueueUrl, MessageBody):
         self.bodies.append(MessageBody)
-        return {}
+        return {"MD5OfMessageBody": hashlib.md5(MessageBody.encode()).hexdigest()}
 
     def close(self):
         pass

@@ -127,6 +127,8 @@ class DynamoOnlineStore:
     def check(self) -> None:
         """See `OnlineStore.check`."""
         get_item(self._client, self.table, key("I", "check", "check"))
+        if self.queue is not None:
+            self.queue.check()
 
     def close(self) -> None:
         """See `OnlineStore.close`."""

@@ -28,7 +28,7 @@ _Request = tuple[str, str, bytes, dict[str, str]]
 
 
 class SignedClient:
-    """See `Client`. A call makes at most four tries, the last within 3 s; one waits 1 s to connect, 2 s for an answer.
+    """See `Client`. A call makes at most four tries, the last within 2 s; one waits 1 s to connect, 2 s for an answer.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class SignedClient:
     region : str
     """
 
-    _tries_s = 3.0
+    _tries_s = 2.0
 
     def __init__(self, service: str, keys: Keys, region: str) -> None:
         self._service, self._keys, self._region = service, keys, region

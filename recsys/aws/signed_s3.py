@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
-from recsys.aws.client import AwsError, BotoClient
+from recsys.aws.client import UNREACHABLE, AwsError, BotoClient
 from recsys.aws.signed import SignedClient
 from recsys.aws.sigv4 import Keys
 
@@ -53,7 +53,10 @@ class SignedS3Client(SignedClient):
         headers = {"range": Range, "x-amz-content-sha256": _NOTHING}
         response, data = self._answer("GetObject", "GET", path, headers, b"")
         if response.status == 206:
-            return {"Body": data, "ContentRange": response.headers["content-range"]}
+            span = response.headers.get("content-range", "")
+            if not span.rpartition("/")[2].isdecimal():
+                raise AwsError("GetObject", UNREACHABLE, "the answer cannot be read: it does not say which part it is")
+            return {"Body": data, "ContentRange": span}
         told = {"ResponseMetadata": {"HTTPStatusCode": response.status}}
         code = _told(data, "Code") or f"Http{response.status}"
         raise AwsError("GetObject", code, _told(data, "Message"), told)

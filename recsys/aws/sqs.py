@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 from recsys.aws.client import Client
+from recsys.errors import StorageError
 from recsys.serving.online import StoredEvent
 
 MESSAGE_BYTES = 200_000
@@ -16,7 +18,7 @@ MESSAGE_BYTES = 200_000
 class SqsEventQueue:
     """See `EventQueue`. A message is JSON: ``{"namespace": ..., "events": [{"position": ..., "event_id": ...}]}``.
 
-    IAM actions on the queue: sqs:SendMessage, and sqs:GetQueueUrl where it is given by its name.
+    IAM actions on the queue: sqs:SendMessage and sqs:GetQueueUrl.
 
     Parameters
     ----------
@@ -33,7 +35,13 @@ class SqsEventQueue:
     def send(self, namespace: str, events: Sequence[StoredEvent]) -> None:
         """See `EventQueue.send`."""
         for body in _bodies(namespace, events):
-            self._client.call("SendMessage", QueueUrl=self._url, MessageBody=body)
+            answer = self._client.call("SendMessage", QueueUrl=self._url, MessageBody=body)
+            if answer.get("MD5OfMessageBody") != hashlib.md5(body.encode(), usedforsecurity=False).hexdigest():
+                raise StorageError(f"queue {self._queue} does not say that it holds a message. Send it again")
+
+    def check(self) -> None:
+        """See `EventQueue.check`."""
+        self._found()
 
     def close(self) -> None:
         """See `EventQueue.close`."""
@@ -43,7 +51,12 @@ class SqsEventQueue:
     def _url(self) -> str:
         if "://" in self._queue:
             return self._queue
-        url: str = self._client.call("GetQueueUrl", QueueName=self._queue)["QueueUrl"]
+        return self._found()
+
+    def _found(self) -> str:
+        answer = self._client.call("GetQueueUrl", QueueName=self._queue.rpartition("/")[2])
+        if not isinstance(url := answer.get("QueueUrl"), str):
+            raise StorageError(f"SQS does not say where queue {self._queue} is. Run it again")
         return url
 
 

@@ -135,9 +135,10 @@ def app_over(shop):
 
 
 @contextmanager
-def server_over(shop, log):
-    """Start `server.py` and speak to it; whatever it writes ends up in `log`."""
-    command = [sys.executable, str(CHALICE_APP / "server.py"), "--port", "0"]
+def server_over(shop, log, planted=""):
+    """Start `server.py`, after a bug as code if any, and speak to it; whatever it writes ends up in `log`."""
+    server, run = str(CHALICE_APP / "server.py"), "import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
+    command = [sys.executable, "-c", f"import sys; del sys.argv[0]\n{planted}\n{run}", server, "--port", "0"]
     with log.open("wb") as stderr:
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=stderr, text=True, env={**os.environ, **shop.environment}

@@ -35,6 +35,9 @@ class Sent(list):
     def send(self, namespace, events):
         self.extend(events)
 
+    def check(self):
+        pass
+
     def close(self):
         pass
 

@@ -170,6 +170,9 @@ class EventQueue(Protocol):
     def send(self, namespace: str, events: Sequence[StoredEvent]) -> None:
         """Hand events over durably; after a `StorageError` any of them may have arrived, and all can be sent again."""
 
+    def check(self) -> None:
+        """Raise `StorageError` if the queue cannot be reached."""
+
     def close(self) -> None:
         """Give connections back; the next call opens them again."""
 

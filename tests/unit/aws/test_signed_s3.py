@@ -22,6 +22,8 @@ BREAKS = {
     "internal error": lambda exchange: exchange.reply(REFUSAL % b"InternalError", 500),
     "slow down": lambda exchange: exchange.reply(REFUSAL % b"SlowDown", 503),
     "a page": lambda exchange: exchange.reply(b"<html>busy</html>", 502),
+    "part of what": lambda exchange: exchange.reply(b"part", 206),
+    "part of a page": lambda exchange: exchange.reply(b"part", 206, content_range="<html>"),
     "reset": lambda exchange: exchange.reset(),
     "cut": lambda exchange: (exchange.reply(b"par", 206, content_length=4), exchange.hang_up()),
 }

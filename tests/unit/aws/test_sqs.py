@@ -78,3 +78,22 @@ def test_nothing_to_send_sends_nothing():
 def test_a_message_says_no_more_than_it_must():
     [record] = records("shop", stored("u", "i", event_id="x"))
     assert json.loads(record["body"]).keys() == {"namespace", "events"}
+
+
+def test_an_answer_that_names_no_message_is_no_acknowledgement():
+    sent = Sent()
+    sent.call = lambda *_, **__: {"MD5OfMessageBody": "d41d8cd98f00b204e9800998ecf8427e"}
+    with pytest.raises(StorageError, match="does not say that it holds"):
+        SqsEventQueue("https://queue", sent).send("shop", [stored("u", "i")])
+    sent.call = lambda *_, **__: {"garbage": 1}
+    with pytest.raises(StorageError, match="does not say where"):
+        SqsEventQueue("queue", sent).send("shop", [stored("u", "i")])
+
+
+def test_a_queue_can_be_looked_for(queue):
+    name, url, _ = queue
+    for where in (name, url):
+        with closing(SqsEventQueue(where, connect("sqs"))) as opened:
+            opened.check()
+    with closing(SqsEventQueue("nowhere", connect("sqs"))) as opened, pytest.raises(StorageError):
+        opened.check()
