@@ -5,6 +5,7 @@ It stands behind a gateway that asks for signatures, and has the rights of its r
 
 import json
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.error import HTTPError
@@ -122,4 +123,5 @@ def test_one_vector_of_one_store_that_differs_is_seen(deployed, embedded, users,
     planted = describe("shop", was.kind, arrays, config=was.config, data=was.data, metrics=was.metrics)
     stores.artifacts.put(planted, arrays)
     deployed.shop.recsys("publish", planted.version, "--namespace", "shop")
+    time.sleep(1)  # a server looks at the pointer again after a second
     assert users[20] in different(deployed, embedded, users[20:60])
