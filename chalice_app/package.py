@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -42,16 +43,27 @@ def interpreter(wanted: str | None) -> tuple[str, str]:
     """Return the path of an interpreter with headers that Lambda has a runtime for, and the name of the runtime."""
     ask = "import os, sys, sysconfig; assert os.path.exists(sysconfig.get_path('include') + '/Python.h'); "
     ask += "print(sys.executable, 'python%d.%d' % sys.version_info[:2])"
-    for name in [wanted] if wanted else [*RUNTIMES, sys.executable]:
-        path = shutil.which(name)
-        done = path and subprocess.run([path, "-c", ask], capture_output=True, text=True, timeout=60, check=False)
-        if done and done.returncode == 0 and (found := done.stdout.split())[1] in RUNTIMES:
+    for path in (path for name in ([wanted] if wanted else [*RUNTIMES, sys.executable]) for path in _places(name)):
+        done = subprocess.run([path, "-c", ask], capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode == 0 and (found := done.stdout.split())[1] in RUNTIMES:
             return found[0], found[1]
-    looked = wanted or "None of " + ", ".join(RUNTIMES)
+    looked = f"{wanted} does not run" if wanted else f"None of {', '.join(RUNTIMES)} runs"
     raise ConfigError(
-        f"{looked} on the path runs and has its headers, or Lambda has no such runtime. "
+        f"{looked}, or it lacks its headers, or Lambda has no such runtime. "
         "Install one (Debian: apt-get install python3.13-dev) or name it: make package RUNTIME=/path/to/python3.13"
     )
+
+
+def _places(name: str) -> Iterator[str]:
+    """Find an interpreter on the path, then beside ours.
+
+    Version managers keep each in VERSION/bin, and on the path a script that refuses those that were not chosen.
+    """
+    if found := shutil.which(name):
+        yield found
+    kept = Path(sys.base_prefix).parent
+    if "/" not in name and kept != kept.parent:
+        yield from sorted((str(one) for one in kept.glob(f"*/bin/{name}")), reverse=True)
 
 
 class Bundle:

@@ -39,6 +39,20 @@ server.DomainDispatcherApplication.__call__ = one_at_a_time
 Table.__deepcopy__ = copy_of_places
 server.main()
 """
+# With AUTH, ministack holds every call against signature and policies, as AWS does; what it decided is written down. It
+# runs Lambda functions in Python by the interpreter it takes for its own.
+_ACCOUNT = """
+import sys
+from ministack import app
+from ministack.core import iam_evaluator
+sys.executable, decisions, evaluate = sys.argv.pop(1), open(sys.argv.pop(1), "a", buffering=1), iam_evaluator.evaluate
+def told(context, *policies):
+    found = evaluate(context, *policies)
+    print(context.principal_arn.split("/")[1], context.action, context.resource_arn, found.decision, file=decisions)
+    return found
+iam_evaluator.evaluate = told
+app.main()
+"""
 _BIN = Path(sys.executable).parent
 _PATIENCE_S = 60
 
@@ -47,6 +61,18 @@ _PATIENCE_S = 60
 def cloud(name):
     """Start a stand-in; gives the environment a client needs to reach it."""
     with serving(_moto if name == "moto" else _ministack) as url:
+        yield KEYS | {"AWS_ENDPOINT_URL": url}
+
+
+@contextmanager
+def account(python, decisions):
+    """Start ministack with rights, told one a line to a file, and an interpreter for Lambda functions."""
+
+    def command(port):
+        _, environment = _ministack(port)
+        return [sys.executable, "-c", _ACCOUNT, python, decisions], environment | {"AUTH": "true"}
+
+    with serving(command) as url:
         yield KEYS | {"AWS_ENDPOINT_URL": url}
 
 

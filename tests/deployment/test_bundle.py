@@ -1,8 +1,9 @@
 """The zip Lambda gets: the whole where `make package` left a wheel, and small ones with something planted."""
 
+import os
 import platform
-import shutil
 import struct
+import sys
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -12,7 +13,6 @@ from chalice_app import package as packaging
 from chalice_app.bundle import REQUIRED, UNPACKED_BYTES, faults, import_faults
 from recsys.errors import ConfigError
 
-ROOT = Path(__file__).parents[2]
 ARCH = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine())
 HEADER = b"\x7fELF" + bytes(14) + struct.pack("<H", 62)
 CODE = bytes(4) + struct.pack("<I", 1) + bytes(8)
@@ -82,39 +82,28 @@ def test_an_interpreter_that_is_not_there_is_named_with_the_remedy():
         packaging.interpreter("python2.2")
 
 
+def test_a_name_the_path_refuses_is_found_where_version_managers_keep_it(tmp_path, monkeypatch):
+    for place, says in (("shims", "exit 127"), ("versions/9.1/bin", "echo $0 python3.13")):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "python9").write_text(f"#!/bin/sh\n{says}\n")
+        (tmp_path / place / "python9").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "shims"), prepend=os.pathsep)
+    monkeypatch.setattr(sys, "base_prefix", str(tmp_path / "versions" / "3.11"))
+    assert packaging.interpreter("python9") == (str(tmp_path / "versions/9.1/bin/python9"), "python3.13")
+
+
 def test_requirements_come_with_the_hashes_of_the_lock():
     lines = packaging.locked(("numpy",)).splitlines()
     assert {line.partition("==")[0] for line in lines if not line.startswith(" ")} == {"numpy"}
     assert sum("--hash=sha256:" in line for line in lines) > 20
 
 
-@pytest.fixture
-def site():
-    """What `make package` installed, if it is what is here: to compile the kernels takes minutes."""
-    made = ROOT / "build" / "package" / str(ARCH)
-    sources = [path for path in (ROOT / "recsys").rglob("*") if path.suffix in (".py", ".cpp", ".hpp")]
-    wheels = list((made / "wheels").glob("*.whl"))
-    if not wheels or wheels[0].stat().st_mtime < max(path.stat().st_mtime for path in sources):
-        pytest.skip("nothing is packaged of what is here; make package does it")
-    return made / "site"
-
-
-def test_the_whole_zip_is_right_and_imports_alone(site, tmp_path):
-    try:
-        python, runtime = packaging.interpreter(None)
-    except ConfigError as error:
-        pytest.skip(str(error))
-    bundle = packaging.Bundle(tmp_path / "made", "dev", ARCH, python, runtime)
-    shutil.copytree(site, bundle.folder / "site")
-    bundle.lay_out()
-    bundle.compile()
-    bundle.write(tmp_path / "out")
-    compiled = f"__pycache__/app.cpython-{runtime.removeprefix('python').replace('.', '')}.pyc"
-    made = tmp_path / "out" / "deployment.zip"
-    assert faults(made, ARCH, runtime) == []
-    assert import_faults(made, python) == []
-    with ZipFile(made) as whole, ZipFile(tmp_path / "planted.zip", "w") as planted:
+def test_the_whole_zip_is_right_and_imports_alone(packaged, tmp_path):
+    compiled = f"__pycache__/app.cpython-{packaged.runtime.removeprefix('python').replace('.', '')}.pyc"
+    assert faults(packaged.zip, ARCH, packaged.runtime) == []
+    assert import_faults(packaged.zip, packaged.python) == []
+    with ZipFile(packaged.zip) as whole, ZipFile(tmp_path / "planted.zip", "w") as planted:
         for name in whole.namelist():
             if name != compiled:
                 planted.writestr(name, whole.read(name))
-    assert len(import_faults(tmp_path / "planted.zip", python)) == 1  # what is compiled at the first import
+    assert len(import_faults(tmp_path / "planted.zip", packaged.python)) == 1  # what is compiled at the first import

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from chalice_app.package import Bundle
+from recsys import telemetry
 
 CFN_LINT = Path(sys.executable).parent / "cfn-lint"
 NAMELESS = {"batch:DescribeJobs"}  # actions IAM knows no resources for
@@ -68,7 +69,7 @@ def policy_faults(template):
                 yield f"{name} allows {actions} on everything"
         for store, writers in (
             ("Models", {"PublishRole", "BatchRole"}),
-            ("Artifacts", {"TrainRole", "PublishRole", "BatchRole"}),
+            ("Artifacts", {"TrainRole", "BatchRole"}),
         ):
             if name not in writers and may_write(role, store):
                 yield f"{name} may {may_write(role, store)} {store}"
@@ -158,6 +159,18 @@ def test_it_is_packaged_for_the_stage_the_architecture_and_the_runtime(template)
     assert (api["Architectures"], api["Runtime"]) == (["arm64"], {"Ref": "Runtime"})
     assert set(functions(template)) == {"APIHandler", "TakeInEvents", "Ingest", "Judge", "Train", "Publish"}
     assert len(of_type(template, "AWS::S3::Bucket")) == len(of_type(template, "AWS::DynamoDB::Table")) == 2
+
+
+def test_the_alarm_on_old_models_watches_what_the_api_reports(template, capsys):
+    telemetry.emit({telemetry.MODEL_AGE: 1.0}, {})
+    (told,) = json.loads(capsys.readouterr().err)["_aws"]["CloudWatchMetrics"]
+    alarm = of_type(template, "AWS::CloudWatch::Alarm")["OldModel"]
+    assert (alarm["Namespace"], [{"Name": alarm["MetricName"], "Unit": "Seconds"}]) == (
+        told["Namespace"],
+        told["Metrics"],
+    )
+    assert [[one["Name"] for one in alarm["Dimensions"]]] == told["Dimensions"]
+    assert alarm["Dimensions"][0]["Value"] == {"Ref": "APIHandler"}  # as Lambda names it, by AWS_LAMBDA_FUNCTION_NAME
 
 
 def remove(*path):
