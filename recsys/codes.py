@@ -126,6 +126,8 @@ class Codes:
         check_array("index_bounds", codes.bounds, (-(-n_items // GROUP), 3))
         for name in ("biases", "scales", "tail_lengths", "inverse_lengths"):
             check_array(_PREFIX + name, found[name], (n_items,))
+        if not np.isfinite(codes.biases).all():  # they are part of the scores, not only of what bounds them
+            raise DataError("an index bias is not finite")
         check_array("index_row_of", codes.row_of, (n_items,), np.int32)
         if n_items and not 0 <= codes.row_of.min() <= codes.row_of.max() < n_items:
             raise DataError(f"index_row_of names rows beyond {n_items:,}")
