@@ -31,8 +31,8 @@ UNITS = {LATENCY: "Milliseconds", COLD_START: "Count", FALLBACK: "Count", DEGRAD
 
 FRAMES = 8
 LONGEST_CAUSE = 1000
-_XRAY = re.compile(r"Root=(1-[0-9a-f]{8}-[0-9a-f]{24})(?:;|\Z)")
-_W3C = re.compile("00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_XRAY = r"Root=(1-[0-9a-f]{8}-[0-9a-f]{24})(?:;|\Z)"  # compiled when the first one comes
+_W3C = "00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 Handle = TypeVar("Handle", bound=Callable[[Any, Any], Any])
 _encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode  # ASCII: what would break a line is escaped
 _first = threading.Lock()  # taken by the first request and never given back
@@ -77,8 +77,8 @@ def is_cold() -> bool:
 
 def traces(headers: Mapping[str, str]) -> dict[str, str | None]:
     """Return what a request belongs to, each in its own form or not at all: it is the client's to make up."""
-    xray = _XRAY.search(os.environ.get("_X_AMZN_TRACE_ID") or headers.get("x-amzn-trace-id") or "")
-    w3c = _W3C.fullmatch(headers.get("traceparent") or "")
+    given, parent = os.environ.get("_X_AMZN_TRACE_ID") or headers.get("x-amzn-trace-id"), headers.get("traceparent")
+    xray, w3c = given and re.search(_XRAY, given), parent and re.fullmatch(_W3C, parent)
     return {"xray_trace_id": xray[1] if xray else None, "traceparent": w3c[0] if w3c else None}
 
 
