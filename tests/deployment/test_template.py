@@ -103,6 +103,9 @@ def store_faults(template):
             yield f"{name} is open"
         if one.get("VersioningConfiguration") != {"Status": "Enabled"} or "LifecycleConfiguration" not in one:
             yield f"{name} forgets"
+    rules = template["Resources"]["Artifacts"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    if not any(one.get("Prefix") == "models/.answers/" and one.get("ExpirationInDays", 90) < 90 for one in rules):
+        yield "a run of the same name would find the answers of an old one"
     for name, one in of_type(template, "AWS::DynamoDB::Table").items():
         if not one["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] or "SSESpecification" not in one:
             yield f"{name} is not safe"
@@ -212,6 +215,7 @@ def grant(role, actions, resource):
         grant("PublishRole", "sqs:SendMessage", "*"),
         remove("Resources", "Artifacts", "Properties", "PublicAccessBlockConfiguration", "BlockPublicAcls"),
         remove("Resources", "EventLog", "Properties", "BucketEncryption"),
+        remove("Resources", "Artifacts", "Properties", "LifecycleConfiguration", "Rules", 1),
         remove("Resources", "Models", "Properties", "SSESpecification"),
         remove("Resources", "Online", "DeletionPolicy"),
         remove("Resources", "Train", "Properties", "LoggingConfig"),
