@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from batch_jobs.config import IngestConfig
 from chalice_app.package import Bundle
 
 CFN_LINT = Path(sys.executable).parent / "cfn-lint"
@@ -138,6 +139,8 @@ def flow_faults(template):
     for name, one in of_type(template, "AWS::Lambda::EventSourceMapping").items():
         if one.get("FunctionResponseTypes") != ["ReportBatchItemFailures"]:
             yield f"{name} deletes what failed"
+        if 2 * one["MaximumBatchingWindowInSeconds"] > IngestConfig().settle_s:
+            yield f"{name} holds events back for longer than a model waits for them"
     api = template["Resources"]["RestAPI"]["Properties"]
     if api.get("Auth", {}).get("DefaultAuthorizer") != "AWS_IAM" or "ThrottlingRateLimit" not in str(
         api.get("MethodSettings")
@@ -203,6 +206,10 @@ def grant(role, actions, resource):
     return plant
 
 
+def hold_back(template):
+    template["Resources"]["EventsToLog"]["Properties"]["MaximumBatchingWindowInSeconds"] = 60
+
+
 @pytest.mark.parametrize(
     "plant",
     [
@@ -223,6 +230,7 @@ def grant(role, actions, resource):
         remove("Resources", "ApiLogs", "Properties", "RetentionInDays"),
         remove("Resources", "Events", "Properties", "RedrivePolicy"),
         remove("Resources", "EventsToLog", "Properties", "FunctionResponseTypes"),
+        hold_back,
         remove("Resources", "RestAPI", "Properties", "Auth"),
         remove("Resources", "Nightly", "Properties", "DefinitionSubstitutions", "TrainFunction"),
         remove("Resources", "OldModel", "Properties", "AlarmActions"),
