@@ -38,6 +38,7 @@ _REMEDIES = {
         ("PermanentRedirect", "AuthorizationHeaderMalformed"), "Set AWS_REGION to the region of the bucket"
     ),
 }
+_ASKS_FOR_BOTO = ("AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
 
 
@@ -82,13 +83,16 @@ class Client(Protocol):
 
 
 def connect(service: str) -> Client:
-    """Return a client for dynamodb, s3 or sqs: a light one where the environment holds keys and a region."""
+    """Return a client for dynamodb, s3 or sqs: a light one where the environment holds keys and a region.
+
+    Not where it asks for endpoints that only boto3 knows.
+    """
     from recsys.aws.signed import SignedClient
     from recsys.aws.signed_s3 import SignedS3Client
     from recsys.aws.sigv4 import Keys
 
     keys, region = Keys.from_environment(), _region()
-    if not (keys and region):
+    if not (keys and region) or any(os.environ.get(name) for name in _ASKS_FOR_BOTO):
         return BotoClient(service)
     return SignedS3Client(keys, region) if service == "s3" else SignedClient(service, keys, region)
 

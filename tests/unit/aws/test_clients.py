@@ -219,6 +219,13 @@ def test_boto3_is_asked_where_the_environment_holds_no_keys(fresh_boto3, monkeyp
     assert isinstance(connect("dynamodb"), BotoClient)
 
 
+@pytest.mark.parametrize("name", ["AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"])
+def test_boto3_is_asked_where_only_it_does_as_it_is_told(fresh_boto3, monkeypatch, name):
+    assert isinstance(connect("dynamodb"), SignedClient)
+    monkeypatch.setenv(name, "true")
+    assert isinstance(connect("dynamodb"), BotoClient)
+
+
 def test_half_a_key_is_named(fresh_boto3, monkeypatch):
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     with pytest.raises(ConfigError, match="missing: AWS_SECRET_ACCESS_KEY"):
