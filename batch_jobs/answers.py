@@ -1,6 +1,7 @@
 """What the steps of a run answered: small JSON files beside the artefacts, ``RECSYS_ARTIFACTS/.answers/RUN/STEP.json``.
 
-No namespace begins with a dot, so none is in the way. They are read for as long as the run lasts, and may go after it.
+No namespace begins with a dot, so none is in the way. They are read for as long as the run lasts, and may go after it:
+the template lets them go after 30 days, before another run can have the name.
 """
 
 from __future__ import annotations

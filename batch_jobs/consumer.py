@@ -77,7 +77,9 @@ def take_in(files: LogFiles, records: Iterable[Mapping[str, Any]]) -> list[str]:
             batches[namespace].append((record["messageId"], rows))
         except DataError as error:
             failed.append(record["messageId"])
-            _warn(record["messageId"], f"cannot be read, {error.field or error.reason}")
+            # A field of a context is named by the message: what follows the dot could be a forged line, or a person.
+            field = error.field and error.field.partition(".")[0]
+            _warn(record["messageId"], f"cannot be read, {field or error.reason}")
     for namespace, messages in batches.items():
         try:
             _add(files, namespace, [row for _, rows in messages for row in rows])

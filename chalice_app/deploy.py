@@ -7,6 +7,8 @@ Region and credentials are read as boto3 reads them.
 import argparse
 import hashlib
 import json
+import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -33,7 +35,7 @@ class Account:
         import boto3
         from botocore.exceptions import BotoCoreError, ClientError
 
-        session = boto3.Session()
+        session = boto3.Session(region_name=os.environ.get("AWS_REGION"))  # of itself it reads AWS_DEFAULT_REGION
         if session.region_name is None:
             raise ConfigError("no region is set: export AWS_REGION=eu-central-1, say")
         try:
@@ -68,8 +70,10 @@ class Account:
         """Return what is known of a stack; None where there is none."""
         try:
             found: dict[str, Any] = self.stacks.describe_stacks(StackName=stack)["Stacks"][0]
-        except self.stacks.exceptions.ClientError:
-            return None
+        except self.stacks.exceptions.ClientError as error:
+            if error.response["Error"]["Code"] == "ValidationError":  # it does not exist
+                return None
+            raise
         return None if found["StackStatus"] == "REVIEW_IN_PROGRESS" else found
 
 
@@ -81,36 +85,43 @@ def deploy(account: Account, stack: str, folder: Path, given: dict[str, str]) ->
     uploaded.write_text(json.dumps(template, separators=(",", ":")))
     bucket, _, key = account.upload(uploaded).removeprefix("s3://").partition("/")
     before = account.state(stack)
-    if _is_changed(account, stack, f"{account.s3.meta.endpoint_url}/{bucket}/{key}", given, before):
+    changes = _changes(account, stack, f"{account.s3.meta.endpoint_url}/{bucket}/{key}", given, before)
+    if changes:
         since = time.time()
-        account.stacks.execute_change_set(StackName=stack, ChangeSetName="make-deploy")
+        account.stacks.execute_change_set(ChangeSetName=changes)
         _follow(account, stack, since)
     after = account.state(stack) or {}
     return {one["OutputKey"]: one["OutputValue"] for one in after.get("Outputs", [])}
 
 
-def _is_changed(account: Account, stack: str, url: str, given: dict[str, str], before: dict[str, Any] | None) -> bool:
-    """Make the change set; False where there is nothing to change. What is not given stays as it is."""
+def _changes(
+    account: Account, stack: str, url: str, given: dict[str, str], before: dict[str, Any] | None
+) -> str | None:
+    """Make a change set and return its ARN; None where there is nothing to change. What is not given stays as it is.
+
+    Each has a name of its own: one that a deployment left when it was interrupted is not in the way of the next.
+    """
     names = {one["ParameterKey"] for one in (before or {}).get("Parameters", [])} - {"Stage", "Runtime", "Architecture"}
     kept = [{"ParameterKey": name, "UsePreviousValue": True} for name in sorted(names - set(given))]
-    account.stacks.create_change_set(
+    changes: str = account.stacks.create_change_set(
         StackName=stack,
-        ChangeSetName="make-deploy",
+        ChangeSetName=f"make-deploy-{time.time_ns()}",
         ChangeSetType="UPDATE" if before else "CREATE",
         TemplateURL=url,
         Capabilities=CAPABILITIES,
         Parameters=[*kept, *({"ParameterKey": name, "ParameterValue": value} for name, value in given.items())],
-    )
-    while (set_ := account.stacks.describe_change_set(StackName=stack, ChangeSetName="make-deploy"))["Status"] not in (
-        *("CREATE_COMPLETE", "FAILED"),
+    )["Id"]
+    while (made := account.stacks.describe_change_set(ChangeSetName=changes))["Status"] not in (
+        "CREATE_COMPLETE",
+        "FAILED",
     ):
         time.sleep(1)
-    if set_["Status"] == "CREATE_COMPLETE":
-        return True
-    reason = set_.get("StatusReason", "")
-    account.stacks.delete_change_set(StackName=stack, ChangeSetName="make-deploy")
+    if made["Status"] == "CREATE_COMPLETE":
+        return changes
+    reason = made.get("StatusReason", "")
+    account.stacks.delete_change_set(ChangeSetName=changes)
     if any(told in reason for told in NOTHING_NEW):
-        return False
+        return None
     raise StorageError(f"CloudFormation refuses the change: {reason}")
 
 
@@ -132,6 +143,13 @@ def _follow(account: Account, stack: str, since: float) -> None:
         raise StorageError(f"the stack {stack} is in state {state}; the first FAILED line above says why")
 
 
+def parameters(told: list[str]) -> dict[str, str]:
+    """Return values by name; `ConfigError` for what is no NAME=VALUE, such as the rest of one with a space in it."""
+    if wrong := [one for one in told if not re.match(r"\w+=", one)]:
+        raise ConfigError(f"{wrong[0]!r} is no NAME=VALUE; a setting holds no space")
+    return dict(one.split("=", 1) for one in told)
+
+
 def main() -> int:
     """Deploy, or say in one line why not."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -142,7 +160,7 @@ def main() -> int:
 
     folder, stack = ROOT / "build" / "package" / options.stage, f"recsys-{options.stage}"
     try:
-        given = dict(one.split("=", 1) for one in options.set if "=" in one)
+        given = parameters(options.set)
         if not (folder / "sam.json").exists():
             raise ConfigError(f"nothing is packaged: make package STAGE={options.stage}")
         outputs = deploy(Account(), stack, folder, given)

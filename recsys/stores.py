@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from recsys.artifacts import ArtifactStore, LocalArtifactStore, LocalModelRegistry, ModelRegistry
-from recsys.errors import ConfigError
+from recsys.errors import ConfigError, storing
 from recsys.serving import ModelLoader, OnlineStore, RecommendationService, SQLiteOnlineStore
 from recsys.serving.online import EventQueue
 
@@ -111,9 +113,20 @@ def event_queue() -> EventQueue | None:
 
 
 def cache_folder() -> Path:
-    """Return the folder RECSYS_CACHE names, or this user's own under the system's temporary folder."""
-    default = Path(os.environ.get("TMPDIR") or "/tmp") / f"recsys-{os.getuid()}"
-    return Path(os.environ.get("RECSYS_CACHE") or default)
+    """Return the folder RECSYS_CACHE names, or this user's own under the system's temporary folder.
+
+    Others may have made the latter before us, with links in it to files of ours: `ConfigError` unless it is ours alone.
+    """
+    if named := os.environ.get("RECSYS_CACHE"):
+        return Path(named)
+    folder = Path(os.environ.get("TMPDIR") or "/tmp") / f"recsys-{os.getuid()}"
+    with storing(f"making {folder}"):
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise ConfigError(f"{folder} is a link, or others may write there. Remove it, or name a folder by RECSYS_CACHE")
+    return folder
 
 
 def located(name: str, url: str) -> tuple[str, str]:

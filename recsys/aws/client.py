@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import re
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -22,11 +23,22 @@ _TRANSIENT = {
     "TransactionInProgressException",
 }
 _REMEDIES = {
-    "AccessDeniedException": "Give this role the right to it, as the deployment's policies do",
-    "ExpiredTokenException": "Renew the credentials",
     "ResourceNotFoundException": "Create the table as the deployment's template does, or correct its name",
-    "UnrecognizedClientException": "Correct the credentials",
+    # DynamoDB and SQS say it one way, S3 another.
+    **dict.fromkeys(
+        ("AccessDeniedException", "AccessDenied"), "Give this role the right to it, as the deployment's policies do"
+    ),
+    **dict.fromkeys(("ExpiredTokenException", "ExpiredToken"), "Renew the credentials, and start again with them"),
+    **dict.fromkeys(("UnrecognizedClientException", "InvalidAccessKeyId"), "Correct the credentials"),
+    **dict.fromkeys(
+        ("InvalidSignatureException", "SignatureDoesNotMatch", "RequestTimeTooSkewed"),
+        "Correct the credentials, or the clock of this machine",
+    ),
+    **dict.fromkeys(
+        ("PermanentRedirect", "AuthorizationHeaderMalformed"), "Set AWS_REGION to the region of the bucket"
+    ),
 }
+_ASKS_FOR_BOTO = ("AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
 
 
@@ -71,13 +83,16 @@ class Client(Protocol):
 
 
 def connect(service: str) -> Client:
-    """Return a client for dynamodb, s3 or sqs: a light one where the environment holds keys and a region."""
+    """Return a client for dynamodb, s3 or sqs: a light one where the environment holds keys and a region.
+
+    Not where it asks for endpoints that only boto3 knows.
+    """
     from recsys.aws.signed import SignedClient
     from recsys.aws.signed_s3 import SignedS3Client
     from recsys.aws.sigv4 import Keys
 
     keys, region = Keys.from_environment(), _region()
-    if not (keys and region):
+    if not (keys and region) or any(os.environ.get(name) for name in _ASKS_FOR_BOTO):
         return BotoClient(service)
     return SignedS3Client(keys, region) if service == "s3" else SignedClient(service, keys, region)
 
@@ -104,7 +119,7 @@ class BotoClient:
     Raises
     ------
     ConfigError
-        If there is no region.
+        If there is no region, or half a key.
     """
 
     def __init__(self, service: str) -> None:
@@ -116,7 +131,9 @@ class BotoClient:
         try:
             self._client = boto3.client(service, region_name=_region(), config=config)
         except (BotoCoreError, ValueError) as error:
-            raise ConfigError(f"AWS cannot be called: {error}. Set AWS_REGION, or correct AWS_ENDPOINT_URL") from error
+            raise ConfigError(
+                f"AWS cannot be called: {error}. Set AWS_REGION, or correct AWS_ENDPOINT_URL, AWS_PROFILE or the keys"
+            ) from error
 
     def call(self, operation: str, **parameters: Any) -> dict[str, Any]:
         """See `Client.call`."""
@@ -147,4 +164,7 @@ class BotoClient:
 
 
 def _region() -> str | None:
-    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if region and not re.fullmatch("[a-z0-9-]+", region):  # it becomes part of a host's name, and of a header
+        raise ConfigError(f"AWS_REGION={region!r} is no region, such as eu-central-1")
+    return region

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
-from recsys.aws.client import AwsError, Client
+from recsys.aws.client import UNREACHABLE, AwsError, Client
 from recsys.errors import ConfigError, ConflictError, StorageError
 
 PART_BYTES = 1 << 23
@@ -56,6 +56,8 @@ class Objects:
             if error.code == "InvalidRange":
                 return b"", 0
             raise
+        if not answer["Body"]:  # whoever reads on from where it ends would never come to an end
+            raise AwsError("GetObject", UNREACHABLE, f"the answer holds none of the bytes of {self.url(key)}")
         return answer["Body"], int(answer["ContentRange"].rpartition("/")[2])
 
     def names(self, folder: str) -> list[str]:

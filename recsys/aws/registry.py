@@ -10,12 +10,15 @@ from typing import Any
 
 from recsys.artifacts.manifest import ArtifactManifest, check_name
 from recsys.artifacts.registry import Pointer
+from recsys.aws.batches import Item, query
 from recsys.aws.client import AwsError, Client, tries
+from recsys.aws.packed_items import get_item
 from recsys.errors import ArtifactError, ConflictError, NoModelError, StorageError
 
 CURRENT = "current"
 _MEND = "Restore the table to a point in time, or remove the items of the namespace and publish again"
 _PATIENCE_S = 2.0  # while transactions of others hold the same items
+_LOOKING_S = 5.0  # after a lost answer: a breaker lets nothing through for the first 3 s
 
 
 class DynamoModelRegistry:
@@ -45,7 +48,7 @@ class DynamoModelRegistry:
 
     def namespaces(self) -> list[str]:
         """See `ModelRegistry.namespaces`."""
-        return [item["sk"]["S"] for item in self._query("pk = :pk", {":pk": {"S": "namespaces"}})]
+        return [item["sk"]["S"] for item in self._query("pk = :pk", {":pk": "namespaces"})]
 
     def promote(self, manifest: ArtifactManifest, *, expected: int) -> Pointer:
         """See `ModelRegistry.promote`."""
@@ -65,7 +68,7 @@ class DynamoModelRegistry:
         now = self.current(namespace)
         if now is None:
             return []
-        values = {":pk": {"S": _partition(namespace)}, ":first": {"S": _key(1)}, ":last": {"S": _key(now.sequence)}}
+        values = {":pk": _partition(namespace), ":first": _key(1), ":last": _key(now.sequence)}
         found = {item["sk"]["S"]: item for item in self._query("pk = :pk AND sk BETWEEN :first AND :last", values)}
         return [self._entry(namespace, n, found.get(_key(n))) for n in range(1, now.sequence + 1)]
 
@@ -99,8 +102,7 @@ class DynamoModelRegistry:
         """
         expected = pointer.sequence - 1
         try:
-            now = self.current(namespace)  # before the entry: if this call moves it in between, the entry tells
-            entry = self._get(namespace, _key(pointer.sequence))
+            now, entry = self._look(namespace, pointer.sequence)
         except AwsError as error:
             raise StorageError(
                 f"it is not known whether the pointer of {namespace!r} moved to version {pointer.version}: {error}. "
@@ -116,6 +118,17 @@ class DynamoModelRegistry:
                 f"but its pointer is at {expected}. {_MEND}"
             )
         return False
+
+    def _look(self, namespace: str, sequence: int) -> tuple[Pointer | None, Item | None]:
+        """Read the pointer, then an entry: if an earlier call moves the pointer in between, the entry tells."""
+        for _ in tries(_LOOKING_S):
+            try:
+                return self.current(namespace), self._get(namespace, _key(sequence))
+            except AwsError as error:
+                refusal = error
+            if not refusal.transient:
+                break
+        raise refusal
 
     def _actions(self, namespace: str, pointer: Pointer, mark: str) -> list[dict[str, Any]]:
         entry = {
@@ -135,14 +148,14 @@ class DynamoModelRegistry:
         ]
         return [{"Put": {"TableName": self.table, **put}} for put in puts]
 
-    def _entry(self, namespace: str, sequence: int, item: dict[str, Any] | None) -> Pointer:
+    def _entry(self, namespace: str, sequence: int, item: Item | None) -> Pointer:
         if item is None:
             raise ArtifactError(
                 f"entry {sequence} of the history of {namespace!r} in table {self.table} is missing. {_MEND}"
             )
         return self._pointer(item)
 
-    def _pointer(self, item: dict[str, Any]) -> Pointer:
+    def _pointer(self, item: Item) -> Pointer:
         place = f"item {item['sk']['S']} of {item['pk']['S']} in table {self.table}"
         pointer = Pointer.from_bytes(item.get("entry", {}).get("S", "").encode(), place)
         # The number stands in two more places: one is compared by conditions, the other found by.
@@ -153,29 +166,13 @@ class DynamoModelRegistry:
             raise ArtifactError(f"{place} is damaged: it holds entry {pointer.sequence}")
         return pointer
 
-    def _get(self, namespace: str, key: str) -> dict[str, Any] | None:
-        keys = {"pk": {"S": _partition(namespace)}, "sk": {"S": key}}
+    def _get(self, namespace: str, key: str) -> Item | None:
         with self._explained():
-            answer = self._client.call("GetItem", TableName=self.table, Key=keys, ConsistentRead=True)
-        item: dict[str, Any] | None = answer.get("Item")
-        return item
+            return get_item(self._client, self.table, {"pk": {"S": _partition(namespace)}, "sk": {"S": key}})
 
-    def _query(self, condition: str, values: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        start: dict[str, Any] = {}
-        while True:
-            with self._explained():
-                answer = self._client.call(
-                    "Query",
-                    TableName=self.table,
-                    KeyConditionExpression=condition,
-                    ExpressionAttributeValues=values,
-                    ConsistentRead=True,
-                    **start,
-                )
-            yield from answer["Items"]
-            if not (last := answer.get("LastEvaluatedKey")):
-                return
-            start = {"ExclusiveStartKey": last}
+    def _query(self, condition: str, values: dict[str, str]) -> list[Item]:
+        with self._explained():
+            return list(query(self._client, self.table, condition, values))
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

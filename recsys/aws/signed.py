@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 import weakref
 import zlib
@@ -12,7 +13,6 @@ from collections.abc import Callable
 from functools import cached_property
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from recsys.aws.client import UNREACHABLE, AwsError, tries
 from recsys.aws.sigv4 import Keys, signed
@@ -142,10 +142,10 @@ def _close_all(idle: list[HTTPConnection]) -> None:
 
 
 def _endpoint(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/"):
-        raise ConfigError(f"AWS_ENDPOINT_URL={url!r} cannot be used: it is http(s)://HOST[:PORT]")
-    return parts.scheme, parts.netloc
+    found = re.fullmatch(r"(https?)://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?/?", url, re.ASCII | re.IGNORECASE)
+    if not found:  # it is not quoted, for people write passwords before the host
+        raise ConfigError("AWS_ENDPOINT_URL cannot be used: it is http(s)://HOST[:PORT], and nothing else")
+    return found[1].lower(), f"{found[2]}{found[3] or ''}"
 
 
 def _object(response: HTTPResponse, data: bytes) -> dict[str, Any]:

@@ -9,9 +9,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from recsys.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -24,9 +27,16 @@ class Keys:
 
     @classmethod
     def from_environment(cls) -> Keys | None:
-        """Return the keys Lambda and a shell have as variables, None where there are none."""
-        access, secret = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
-        return Keys(access, secret, os.environ.get("AWS_SESSION_TOKEN")) if access and secret else None
+        """Return the keys Lambda and a shell have as variables, None where there are none.
+
+        Raises `ConfigError` where one would break a header: the error of the standard library quotes it.
+        """
+        names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+        access, secret, token = (os.environ.get(name) for name in names)
+        for name, value in zip(names, (access, secret, token), strict=True):
+            if value and not re.fullmatch("[!-~]+", value):
+                raise ConfigError(f"{name} holds a space, a line end or a sign beyond ASCII. Export it as it was given")
+        return Keys(access, secret, token or None) if access and secret else None
 
 
 def signed(

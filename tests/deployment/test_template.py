@@ -8,12 +8,40 @@ from pathlib import Path
 
 import pytest
 
+from batch_jobs.config import IngestConfig
 from chalice_app.package import Bundle
 from recsys import telemetry
 
 CFN_LINT = Path(sys.executable).parent / "cfn-lint"
 NAMELESS = {"batch:DescribeJobs"}  # actions IAM knows no resources for
-WRITES = re.compile(r":(Put|Delete|Update|BatchWrite|Transact|Create|Abort)")
+S3 = {"read": {"s3:GetObject", "s3:ListBucket"}, "add": {"s3:GetObject", "s3:ListBucket", "s3:PutObject"}}
+NEEDS = {  # by what our code calls: an item of a transaction is put by PutItem, a part of an upload by PutObject
+    "ApiRole": {
+        "Artifacts": S3["read"],
+        "Models": {"dynamodb:GetItem", "dynamodb:Query"},  # the latter to get warm: which namespaces there are
+        "Online": {"dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:PutItem"},
+        "Events": {"sqs:GetQueueUrl", "sqs:SendMessage"},
+    },
+    "TakeInRole": {
+        "EventLog": S3["add"],
+        "Events": {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
+    },
+    "TrainRole": {
+        "EventLog": S3["add"] | {"s3:AbortMultipartUpload", "s3:DeleteObject"},
+        "Artifacts": S3["add"] | {"s3:AbortMultipartUpload"},
+        "Models": {"dynamodb:GetItem"},
+        "Online": {"dynamodb:Query", "dynamodb:BatchWriteItem"},
+    },
+    "PublishRole": {
+        "Artifacts": S3["read"],
+        "Models": {"dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem"},
+        "Online": {"dynamodb:Query", "dynamodb:BatchWriteItem"},
+    },
+}
+NEEDS["BatchRole"] = {
+    store: NEEDS["TrainRole"].get(store, set()) | NEEDS["PublishRole"].get(store, set()) for store in NEEDS["TrainRole"]
+}
+STORES = ("Artifacts", "EventLog", "Models", "Online", "Events")
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +79,14 @@ def allowed(properties):
                 yield listed(statement["Action"]), listed(statement["Resource"])
 
 
-def may_write(properties, resource):
-    return sorted(
-        action
-        for actions, resources in allowed(properties)
-        for action in actions
-        if WRITES.search(action)
-        and any(f'"{resource}"' in json.dumps(one) or f"${{{resource}." in str(one) for one in resources)
-    )
+def granted(role):
+    """What a role may do, by the store it may do it to."""
+    found = {}
+    for actions, resources in allowed(role):
+        for store in STORES:
+            if any(f'"{store}"' in text or f"${{{store}." in text for text in map(json.dumps, resources)):
+                found.setdefault(store, set()).update(actions)
+    return found
 
 
 def policy_faults(template):
@@ -67,12 +95,8 @@ def policy_faults(template):
             yield from (f"{name} allows {one}" for one in actions if "*" in one)
             if "*" in resources and not set(actions) <= NAMELESS:
                 yield f"{name} allows {actions} on everything"
-        for store, writers in (
-            ("Models", {"PublishRole", "BatchRole"}),
-            ("Artifacts", {"TrainRole", "BatchRole"}),
-        ):
-            if name not in writers and may_write(role, store):
-                yield f"{name} may {may_write(role, store)} {store}"
+        if (found := granted(role)) != (needed := NEEDS.get(name, {})):
+            yield f"{name} may {found}, and needs {needed}"
 
 
 def store_faults(template):
@@ -81,6 +105,9 @@ def store_faults(template):
             yield f"{name} is open"
         if one.get("VersioningConfiguration") != {"Status": "Enabled"} or "LifecycleConfiguration" not in one:
             yield f"{name} forgets"
+    rules = template["Resources"]["Artifacts"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    if not any(one.get("Prefix") == "models/.answers/" and one.get("ExpirationInDays", 90) < 90 for one in rules):
+        yield "a run of the same name would find the answers of an old one"
     for name, one in of_type(template, "AWS::DynamoDB::Table").items():
         if not one["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] or "SSESpecification" not in one:
             yield f"{name} is not safe"
@@ -113,6 +140,8 @@ def flow_faults(template):
     for name, one in of_type(template, "AWS::Lambda::EventSourceMapping").items():
         if one.get("FunctionResponseTypes") != ["ReportBatchItemFailures"]:
             yield f"{name} deletes what failed"
+        if 2 * one["MaximumBatchingWindowInSeconds"] > IngestConfig().settle_s:
+            yield f"{name} holds events back for longer than a model waits for them"
     api = template["Resources"]["RestAPI"]["Properties"]
     if api.get("Auth", {}).get("DefaultAuthorizer") != "AWS_IAM" or "ThrottlingRateLimit" not in str(
         api.get("MethodSettings")
@@ -190,16 +219,23 @@ def grant(role, actions, resource):
     return plant
 
 
+def hold_back(template):
+    template["Resources"]["EventsToLog"]["Properties"]["MaximumBatchingWindowInSeconds"] = 60
+
+
 @pytest.mark.parametrize(
     "plant",
     [
         grant("ApiRole", "dynamodb:PutItem", {"Fn::GetAtt": ["Models", "Arn"]}),
         grant("ApiRole", ["s3:GetObject", "s3:PutObject"], {"Fn::Sub": "${Artifacts.Arn}/models/*"}),
         grant("TrainRole", "dynamodb:UpdateItem", {"Fn::GetAtt": ["Models", "Arn"]}),
-        grant("TakeInRole", "s3:*", {"Fn::GetAtt": ["EventLog", "Arn"]}),
+        grant("PublishRole", "s3:DeleteObject", {"Fn::Sub": "${Artifacts.Arn}/models/*"}),
+        grant("TakeInRole", "s3:*", {"Fn::GetAtt": ["Failures", "Arn"]}),
+        remove("Resources", "ApiRole", "Properties", "Policies", 0, "PolicyDocument", "Statement", 2),
         grant("PublishRole", "sqs:SendMessage", "*"),
         remove("Resources", "Artifacts", "Properties", "PublicAccessBlockConfiguration", "BlockPublicAcls"),
         remove("Resources", "EventLog", "Properties", "BucketEncryption"),
+        remove("Resources", "Artifacts", "Properties", "LifecycleConfiguration", "Rules", 1),
         remove("Resources", "Models", "Properties", "SSESpecification"),
         remove("Resources", "Online", "DeletionPolicy"),
         remove("Resources", "Train", "Properties", "LoggingConfig"),
@@ -207,6 +243,7 @@ def grant(role, actions, resource):
         remove("Resources", "ApiLogs", "Properties", "RetentionInDays"),
         remove("Resources", "Events", "Properties", "RedrivePolicy"),
         remove("Resources", "EventsToLog", "Properties", "FunctionResponseTypes"),
+        hold_back,
         remove("Resources", "RestAPI", "Properties", "Auth"),
         remove("Resources", "Nightly", "Properties", "DefinitionSubstitutions", "TrainFunction"),
         remove("Resources", "OldModel", "Properties", "AlarmActions"),

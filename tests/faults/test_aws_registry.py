@@ -11,6 +11,7 @@ from botocore.httpsession import URLLib3Session
 from clouds import CLOUDS
 
 from recsys.artifacts import ArtifactManifest, Pointer
+from recsys.aws.breaker import Breaker
 from recsys.aws.client import AwsError, BotoClient, connect
 from recsys.aws.registry import DynamoModelRegistry
 from recsys.errors import ArtifactError, ConflictError, StorageError
@@ -114,6 +115,15 @@ def test_a_promotion_whose_answers_are_lost_is_made_once(dynamodb, times):
 
 
 @ON_ONE
+def test_a_lost_answer_that_trips_the_breaker_is_waited_out(dynamodb, monkeypatch):
+    for name, seconds in (("_LONG_S", 0.0), ("_PAUSE_S", 0.5)):
+        monkeypatch.setattr(f"recsys.aws.breaker.{name}", seconds)
+    registry = DynamoModelRegistry(dynamodb.table, Breaker(dynamodb.client))
+    dynamodb.before = lost_answer(3)  # all the tries of boto3
+    assert registry.promote(manifest("v1"), expected=0).version == "v1"
+
+
+@ON_ONE
 def test_a_registry_that_does_not_look_whether_it_moved_is_caught(dynamodb, monkeypatch):
     monkeypatch.setattr(DynamoModelRegistry, "_has_moved", lambda *_: False)
     dynamodb.before = lost_answer(3)
@@ -151,6 +161,7 @@ def test_what_cannot_be_known_is_said_to_be_unknown(dynamodb, monkeypatch):
     def refuse(*_):
         raise AwsError("GetItem", "Unreachable", "closed")
 
+    monkeypatch.setattr("recsys.aws.registry._LOOKING_S", 0.1)
     dynamodb.before = unplug
     with pytest.raises(StorageError, match="not known whether the pointer of 'shop' moved to version v1"):
         dynamodb.registry.promote(manifest("v1"), expected=0)

@@ -206,19 +206,66 @@ def test_a_server_is_called_by_https_if_its_certificate_is_trusted(monkeypatch, 
             client.call("GetItem")
 
 
-@pytest.mark.parametrize("missing", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
-def test_boto3_is_asked_where_the_environment_holds_no_keys(monkeypatch, missing):
+@pytest.fixture
+def fresh_boto3(monkeypatch):
+    """Without what boto3 keeps for the process: the keys it found first."""
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
     for variable, value in KEYS.items():
         monkeypatch.setenv(variable, value)
-    monkeypatch.delenv(missing)
+
+
+def test_boto3_is_asked_where_the_environment_holds_no_keys(fresh_boto3, monkeypatch):
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     assert isinstance(connect("dynamodb"), BotoClient)
 
 
-@pytest.mark.parametrize("url", ["localhost:8000", "ftp://x", "http://", "http://x/path"])
-def test_an_endpoint_that_is_none_is_named(monkeypatch, url):
+@pytest.mark.parametrize("name", ["AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"])
+def test_boto3_is_asked_where_only_it_does_as_it_is_told(fresh_boto3, monkeypatch, name):
+    assert isinstance(connect("dynamodb"), SignedClient)
+    monkeypatch.setenv(name, "true")
+    assert isinstance(connect("dynamodb"), BotoClient)
+
+
+def test_half_a_key_is_named(fresh_boto3, monkeypatch):
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(ConfigError, match="missing: AWS_SECRET_ACCESS_KEY"):
+        connect("dynamodb")
+
+
+@pytest.mark.parametrize(
+    "url", ["localhost:8000", "ftp://x", "http://", "http://x/path", "http://[x", "http://me:hidden@x", "http://x\n"]
+)
+def test_an_endpoint_that_is_none_is_named_and_no_password_in_it(monkeypatch, url):
     monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-    with pytest.raises(ConfigError, match="AWS_ENDPOINT_URL="):
+    with pytest.raises(ConfigError, match="AWS_ENDPOINT_URL") as caught:
         SignedClient("dynamodb", signed.Keys("a", "b"), "eu-central-1")
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8000", "HTTPS://some_host/", "http://[::1]:80"])
+def test_an_endpoint_that_is_one_is_taken(monkeypatch, url):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+    SignedClient("dynamodb", signed.Keys("a", "b"), "eu-central-1").close()
+
+
+@pytest.mark.parametrize("kind", [connect, BotoClient])
+@pytest.mark.parametrize("region", ["eu central", "x.example/", "eu-central-1\n"])
+def test_a_region_that_is_none_is_named(monkeypatch, kind, region):
+    for variable, value in {**KEYS, "AWS_REGION": region}.items():
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigError, match="AWS_REGION="):
+        kind("dynamodb")
+
+
+@pytest.mark.parametrize("variable", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"])
+@pytest.mark.parametrize("sign", ["\n", "\r", " ", "\u00e9"])
+def test_a_key_that_breaks_a_header_is_named_and_not_shown(monkeypatch, variable, sign):
+    """The standard library quotes it in its error, and that would be in the log."""
+    for name, value in {**KEYS, variable: f"hidden{sign}"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=variable) as caught:
+        connect("dynamodb")
+    assert "hidden" not in str(caught.value)
 
 
 def test_a_missing_region_is_named(monkeypatch, tmp_path):

@@ -71,6 +71,7 @@ POISON = {
     "null in a context": with_event(context={"x": None}),
     "an object in a context": with_event(context={"x": {}}),
     "a long context": with_event(context={"x": "x" * 4096}),
+    "a forged line in a context": with_event(context={"x\nERROR all is lost": None}),
     "a list for a context": with_event(context=[]),
     "deep": DEEP,
     "deep in a context": with_event(context={"x": 7}).replace("7", DEEP + "]" * len(DEEP)),
@@ -99,6 +100,7 @@ def test_poison_alone_fails(log, caplog):
     assert sorted(log.read("shop").events["item_id"].to_pylist()) == sorted(f"i{n}" for n in range(len(good)))
     assert len(caplog.messages) == len(POISON)
     assert not [text for text in caplog.messages if GOOD["events"][0]["event_id"] in text or "ud800" in text]
+    assert not [text for text in caplog.messages if "\n" in text or "all is lost" in text]
 
 
 PLANTED = {
