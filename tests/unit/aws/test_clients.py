@@ -143,9 +143,9 @@ def test_a_connection_serves_call_after_call_and_another_after_it_was_closed(sta
 
     def answer(exchange, _):
         ports.append(exchange.client_address[1])
-        exchange.reply(b"{}")
-        if hang_up:
+        if hang_up:  # before the answer: with it the client goes on, and the test with it
             exchange.hang_up()
+        exchange.reply(b"{}")
 
     client = start(answer)
     for _ in range(3):
