@@ -52,7 +52,7 @@ def ask_until(done, ask, constants, reads, latest, granted, place):
     chance = random.Random(place)
     while not done.is_set():
         if reads[place] >= granted[place]:
-            time.sleep(0.002)
+            time.sleep(0.02)
         kind = "popular" if chance.random() < 0.2 else "user"
         try:
             version, found = ask(kind, f"u{chance.randrange(USERS)}")
