@@ -26,6 +26,7 @@ def server(folder: Path) -> Iterator[tuple[subprocess.Popen[str], tuple[str, int
     with subprocess.Popen(
         [sys.executable, str(SERVER), "--port", "0"],
         stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,  # a line for every request
         text=True,
         env={**os.environ, **environment(folder)},
     ) as process:
