@@ -13,6 +13,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import traceback
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,7 +25,7 @@ KILLED = -signal.SIGKILL
 
 
 @contextmanager
-def forks(jobs):
+def forks(jobs, **environment):
     """Give a function that runs a job of a file in a folder."""
     with TemporaryDirectory() as folder:
         points = Path(folder, "points.so")
@@ -37,7 +38,7 @@ def forks(jobs):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "LD_PRELOAD": str(points)},
+            env={**os.environ, **environment, "LD_PRELOAD": str(points)},
         ) as server:
 
             def run(folder, *words, at=0, planted=""):
@@ -67,11 +68,14 @@ def _serve(jobs):
 
 
 def _run(job, words, at, points):
+    """Run a job; one that ends with an error nobody catches ends as a program does, not with the server."""
     points.arm(at)
     try:
-        return job(words), points.disarm()
-    finally:
-        points.disarm()
+        status = job(words)
+    except Exception:
+        traceback.print_exc()
+        status = 1
+    return status, points.disarm()
 
 
 def _forked(job, words, at, points):

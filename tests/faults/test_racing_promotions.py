@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+from contextlib import contextmanager
 
 import pytest
 
@@ -30,11 +31,17 @@ def no_lock(monkeypatch):
 
 
 def no_comparison(monkeypatch):
-    locked = LocalModelRegistry._locked
+    all_have_looked = multiprocessing.get_context("fork").Barrier(PROCESSES)
 
+    @contextmanager
     def careless(self, namespace, expected):
-        now = self.current(namespace)
-        return locked(self, namespace, now.sequence if now else 0)
+        if expected == 0:
+            all_have_looked.wait(60)
+        folder = self._folder(namespace)
+        registry.make_folder(folder)
+        with (folder / "lock").open("a") as lock:
+            registry.fcntl.flock(lock, registry.fcntl.LOCK_EX)
+            yield self.current(namespace)
 
     monkeypatch.setattr(LocalModelRegistry, "_locked", careless)
 
