@@ -47,7 +47,7 @@ class Sweep:
 
 @pytest.fixture(scope="module")
 def run(clouds):
-    with forks(str(JOBS), PYTHONPATH=str(JOBS.parents[1]), **clouds("moto")) as run:
+    with forks(str(JOBS), PYTHONPATH=str(JOBS.parents[1]), **clouds("ministack")) as run:
         yield run
 
 
@@ -58,7 +58,7 @@ def local(run, tmp_path):
 
 @pytest.fixture
 def remote(run, tmp_path, aws):
-    return Sweep(run, f"s3://{aws('moto').bucket()}", tmp_path)
+    return Sweep(run, f"s3://{aws('ministack').bucket()}", tmp_path)
 
 
 def logged(log, namespace):
