@@ -29,13 +29,14 @@ JOBS = {
     "rollback": lambda stores, config, screen, _: publish.roll_back(stores, config.namespace, screen),
 }
 CONFLICT = 6
-cache.CACHED_VERSIONS = 9  # so that a run downloads nothing
-sqlite._ROWS_A_TRANSACTION = 4  # so that the states of a few users are several transactions
 assert shutil, pyarrow.parquet  # what a fork would have to import is imported here
 
 
 def run(words):
     """Run ``JOB NAMESPACE [FILE or VERSION]`` over the stores that the environment names."""
+    # Here, not above: whoever collects doctests imports this module into its own process.
+    cache.CACHED_VERSIONS = 9  # so that a run downloads nothing
+    sqlite._ROWS_A_TRANSACTION = 4  # so that the states of a few users are several transactions
     job, namespace, argument = (*words, "")[:3]
     config = JobConfig(namespace=namespace, ingest=IngestConfig(files=(argument,)), model=MODEL)
     stores = Stores.from_environment()
