@@ -110,10 +110,10 @@ def log_files() -> LogFiles:
     """Open what RECSYS_EVENTS names."""
     scheme, place = located("RECSYS_EVENTS", setting("RECSYS_EVENTS"))
     if scheme == "s3":
-        from recsys.aws.client import BotoClient
+        from recsys.aws.client import connect
         from recsys.aws.log_files import S3LogFiles
 
-        return S3LogFiles(place, BotoClient("s3"))
+        return S3LogFiles(place, connect("s3"))
     return LocalLogFiles(Path(place))
 
 

@@ -7,11 +7,15 @@ import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from recsys.artifacts import ArtifactStore, LocalArtifactStore, LocalModelRegistry, ModelRegistry
 from recsys.errors import ConfigError, storing
 from recsys.serving import ModelLoader, OnlineStore, RecommendationService, SQLiteOnlineStore
 from recsys.serving.online import EventQueue
+
+if TYPE_CHECKING:
+    from recsys.aws.client import Client
 
 DEFAULTS = {
     "RECSYS_ARTIFACTS": "file:./var/artifacts",
@@ -67,11 +71,9 @@ def artifact_store(url: str) -> ArtifactStore:
     """Open ``file:FOLDER`` or ``s3://BUCKET/PREFIX``; the latter keeps what it downloads under RECSYS_CACHE."""
     scheme, place = located("RECSYS_ARTIFACTS", url)
     if scheme == "s3":
-        from recsys.aws.breaker import Breaker
-        from recsys.aws.client import connect
         from recsys.aws.s3 import S3ArtifactStore
 
-        return S3ArtifactStore(place, cache_folder(), Breaker(connect("s3")))
+        return S3ArtifactStore(place, cache_folder(), _client("s3"))
     return LocalArtifactStore(Path(place))
 
 
@@ -79,11 +81,9 @@ def model_registry(url: str) -> ModelRegistry:
     """Open ``file:FOLDER`` or ``dynamodb://TABLE``."""
     scheme, place = located("RECSYS_REGISTRY", url)
     if scheme == "dynamodb":
-        from recsys.aws.breaker import Breaker
-        from recsys.aws.client import connect
         from recsys.aws.registry import DynamoModelRegistry
 
-        return DynamoModelRegistry(place, Breaker(connect("dynamodb")))
+        return DynamoModelRegistry(place, _client("dynamodb"))
     return LocalModelRegistry(Path(place))
 
 
@@ -91,11 +91,9 @@ def online_store(url: str) -> OnlineStore:
     """Open ``sqlite:FILE`` or ``dynamodb://TABLE``; the latter sends events through what RECSYS_QUEUE names."""
     scheme, place = located("RECSYS_ONLINE", url)
     if scheme == "dynamodb":
-        from recsys.aws.breaker import Breaker
-        from recsys.aws.client import connect
         from recsys.aws.dynamodb import DynamoOnlineStore
 
-        return DynamoOnlineStore(place, Breaker(connect("dynamodb")), event_queue())
+        return DynamoOnlineStore(place, _client("dynamodb"), event_queue())
     return SQLiteOnlineStore(Path(place))
 
 
@@ -105,11 +103,17 @@ def event_queue() -> EventQueue | None:
     if not url:
         return None
     _, queue = located("RECSYS_QUEUE", url)
-    from recsys.aws.breaker import Breaker
-    from recsys.aws.client import connect
     from recsys.aws.sqs import SqsEventQueue
 
-    return SqsEventQueue(queue, Breaker(connect("sqs")))
+    return SqsEventQueue(queue, _client("sqs"))
+
+
+def _client(service: str) -> Client:
+    """Return what calls a service of AWS, and keeps its callers from queueing for one that hangs."""
+    from recsys.aws.breaker import Breaker
+    from recsys.aws.client import connect
+
+    return Breaker(connect(service))
 
 
 def cache_folder() -> Path:

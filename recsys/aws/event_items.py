@@ -13,12 +13,12 @@ from recsys.aws.batches import Item, query
 from recsys.aws.client import AwsError, Client, tries
 from recsys.errors import StorageError
 from recsys.events import InteractionEvent
-from recsys.serving.online import StoredEvent
+from recsys.serving.online import POSITIONS_A_SECOND, StoredEvent
 
 _EVENTS = 50  # of two items each: DynamoDB takes 100 in a transaction
 _KEPT_S = 30 * 86_400
 _PATIENCE_S = 5.0
-_RANDOM_BITS = 11
+_A_MICROSECOND = POSITIONS_A_SECOND // 1_000_000
 _UNDECIDED = {"None", "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
 
 
@@ -57,9 +57,9 @@ class _Positions:
         self._last = 0
 
     def next(self) -> int:
-        random = int.from_bytes(os.urandom(2)) >> (16 - _RANDOM_BITS)
+        random = int.from_bytes(os.urandom(2)) % _A_MICROSECOND
         with self._lock:
-            self._last = max(self._last + 1, time.time_ns() // 1000 << _RANDOM_BITS | random)
+            self._last = max(self._last + 1, time.time_ns() // 1000 * _A_MICROSECOND + random)
             return self._last
 
 

@@ -11,8 +11,8 @@ from typing import BinaryIO, cast
 
 from recsys.artifacts.manifest import check_name
 from recsys.aws.client import Client
-from recsys.aws.objects import PART_BYTES, Objects
-from recsys.errors import ConflictError, NotFoundError, storing
+from recsys.aws.objects import Objects
+from recsys.errors import ConflictError, storing
 
 
 class S3LogFiles:
@@ -47,14 +47,8 @@ class S3LogFiles:
     @contextmanager
     def open(self, namespace: str, name: str) -> Iterator[BinaryIO]:
         """See `LogFiles.open`."""
-        begin, length = 0, 1
         with TemporaryFile() as file:
-            while begin < length:
-                found = self._objects.read(_folder(namespace) + name, begin, begin + PART_BYTES)
-                if found is None:
-                    raise NotFoundError(f"{self}{_folder(namespace)}{name} is gone")
-                content, length = found
-                begin += len(content)
+            for content in self._objects.parts(_folder(namespace) + name):
                 with storing("writing to the temporary folder"):
                     file.write(content)
             file.seek(0)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
 from recsys.aws.client import UNREACHABLE, AwsError, Client
-from recsys.errors import ConfigError, ConflictError, StorageError
+from recsys.errors import ConfigError, ConflictError, NotFoundError, StorageError
 
 PART_BYTES = 1 << 23
 """Objects longer than this travel in parts of this length; S3 takes no more than 10,000 of one."""
@@ -79,16 +79,25 @@ class Objects:
             for refused in answer.get("Errors", []):
                 raise StorageError(f"s3://{self._bucket}/{refused['Key']} was not removed: {refused['Code']}")
 
-    def sha256(self, key: str) -> str | None:
-        """Hash of what is stored, None if it is missing."""
-        digest, begin, length = hashlib.sha256(), 0, 1
+    def parts(self, key: str) -> Iterator[bytes]:
+        """Yield an object part by part; `NotFoundError` if it is missing."""
+        begin, length = 0, 1
         while begin < length:
             found = self.read(key, begin, begin + PART_BYTES)
             if found is None:
-                return None
+                raise NotFoundError(f"{self.url(key)} is gone")
             content, length = found
-            digest.update(content)
             begin += len(content)
+            yield content
+
+    def sha256(self, key: str) -> str | None:
+        """Hash of what is stored, None if it is missing."""
+        digest = hashlib.sha256()
+        try:
+            for content in self.parts(key):
+                digest.update(content)
+        except NotFoundError:
+            return None
         return digest.hexdigest()
 
     def create(self, key: str, head: bytes, body: memoryview, sha256: str) -> None:
