@@ -12,10 +12,10 @@ from clouds import CLOUDS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from records import ranked, state
 
 from recsys.aws.client import BotoClient, connect
 from recsys.aws.dynamodb import DynamoOnlineStore
-from recsys.errors import ArtifactError
 from recsys.events import InteractionEvent
 from recsys.serving import MemoryOnlineStore, SQLiteOnlineStore, StoredList, UserState
 from recsys.serving.online import EventFeed
@@ -69,18 +69,9 @@ def rows_at_once(store):
     return 200 if isinstance(store, DynamoOnlineStore) else 10_000
 
 
-def state(*numbers, items=(), weights=(), bias=0.0):
-    arrays = (np.array(numbers, np.float32), np.array(items, np.int32), np.array(weights, np.float32))
-    return UserState(*arrays, bias)
-
-
 def event(number, user="u", **changes):
     fields = {"event_id": f"e{number}", "user": user, "item": f"i{number}", "timestamp_s": 1e9 + number}
     return InteractionEvent(**{**fields, **changes})
-
-
-def ranked(*items, strategy="als"):
-    return StoredList(np.array(items, np.int32), -np.arange(len(items), dtype=np.float32), strategy)
 
 
 def same(left, right):
@@ -348,25 +339,6 @@ def test_any_list_comes_back_as_it_went(store):
     check()
 
 
-@given(data=st.data(), kind=st.sampled_from([ranked(1, 2, 3), state(1.0, 2.0, items=[3], weights=[1])]))
-def test_bytes_that_were_changed_or_cut_are_refused(data, kind):
-    whole = bytearray(kind.to_bytes())
-    cut = data.draw(st.integers(0, len(whole) - 1))
-    with pytest.raises(ArtifactError, match=r"truncated|damaged"):
-        type(kind).from_bytes(bytes(whole[:cut]))
-    at, bit = data.draw(st.integers(0, len(whole) - 1)), data.draw(st.integers(0, 7))
-    whole[at] ^= 1 << bit
-    with pytest.raises(ArtifactError, match=r"damaged|another release"):
-        type(kind).from_bytes(bytes(whole))
-
-
-def test_a_list_is_no_state_and_a_state_no_list():
-    with pytest.raises(ArtifactError, match="a stored list is damaged"):
-        StoredList.from_bytes(state(1.0).to_bytes())
-    with pytest.raises(ArtifactError, match="a stored user state is damaged"):
-        UserState.from_bytes(ranked(1, 2).to_bytes())
-
-
 def test_readers_do_not_wait_for_a_writer_that_waits(tmp_path):
     with closing(SQLiteOnlineStore(tmp_path / "o.db")) as store, closing(SQLiteOnlineStore(tmp_path / "o.db")) as other:
         store.append_events("shop", [event(1)])
@@ -386,23 +358,3 @@ def test_connections_that_create_the_database_at_once_all_succeed(tmp_path):
         with closing(SQLiteOnlineStore(tmp_path / f"{n}.db")) as store, ThreadPoolExecutor(2) as pool:
             together = pool.submit(store.append_events, "shop", [event(1)]), pool.submit(store.check)
             assert [one.result() for one in together] == [1, None]
-
-
-def test_any_changed_byte_of_a_state_is_noticed():
-    packed = state(1.0, 2.0, items=[3, 1], weights=[1, 2], bias=0.5).to_bytes()
-    assert UserState.from_bytes(packed).bias == 0.5
-    for place in range(len(packed)):
-        with pytest.raises(ArtifactError):
-            UserState.from_bytes(packed[:place] + bytes([packed[place] ^ 1]) + packed[place + 1 :])
-
-
-@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b + b"x", lambda b: b"XXXX" + b[4:], lambda b: b""])
-def test_a_damaged_state_is_refused(damage):
-    with pytest.raises(ArtifactError):
-        UserState.from_bytes(damage(state(1.0, items=[1], weights=[1]).to_bytes()))
-
-
-def test_a_state_of_another_release_asks_to_be_published_again():
-    packed = state(1.0).to_bytes()
-    with pytest.raises(ArtifactError, match="recsys publish"):
-        UserState.from_bytes(packed[:3] + b"2" + packed[4:])
