@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from batch_jobs.console import Screen
@@ -40,7 +39,7 @@ def recommend(
     by = "" if title == POPULAR_ITEMS else f", by {found.strategy}"
     columns = ["", "item", *(("title", "genres")[at] for at in known), "score"]
     screen.rows(f"{title}{by}, model {found.model_version}", columns, rows)
-    return asdict(found)
+    return {**found._asdict(), "items": [one._asdict() for one in found.items]}
 
 
 def _asked(

@@ -5,8 +5,8 @@ Lists of a notebook, a batch job and a request agree because all three come from
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,7 @@ _FEW = 8
 """Queries that are searched one by one; for more, a copy of the items in another order pays."""
 
 
-@dataclass(frozen=True, eq=False)
-class Exclusions:
+class Exclusions(NamedTuple):
     """Items each query may not get, in CSR form.
 
     Parameters

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +38,7 @@ ITEM_SIDE = _AllBut(
 """The arrays a server needs; user vectors and histories come from the online store, one user at a time."""
 
 
-@dataclass(frozen=True, eq=False)
-class Histories:
+class Histories(NamedTuple):
     """Raw events of every user, oldest first: what a list leaves out and what a vector is folded in from.
 
     Parameters
@@ -61,8 +59,7 @@ class Histories:
         return self.items[events], self.weights[events]
 
 
-@dataclass(frozen=True, eq=False)
-class Artifact:
+class Artifact(NamedTuple):
     """A whole published model."""
 
     manifest: ArtifactManifest

@@ -10,10 +10,10 @@ import stat
 from collections.abc import Container, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +29,7 @@ Extremes = tuple[float, float]
 """Lowest and highest number of an array and 0; NaN if it holds one."""
 
 
-@dataclass(frozen=True, eq=False)
-class StoredArrays:
+class StoredArrays(NamedTuple):
     """A verified artefact: its manifest and read-only arrays.
 
     Parameters
@@ -43,7 +42,7 @@ class StoredArrays:
 
     manifest: ArtifactManifest
     arrays: Mapping[str, NDArray[Any]]
-    extremes: Mapping[str, Extremes] = field(default_factory=dict)
+    extremes: Mapping[str, Extremes] = MappingProxyType({})
 
 
 class ArtifactStore(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,8 +51,7 @@ class SessionEvent:
             raise DataError(f"{self.value} is not a weight: it must be 0 or more and finite", field="value")
 
 
-@dataclass(frozen=True, eq=False)
-class Knowledge:
+class Knowledge(NamedTuple):
     """What is known of somebody.
 
     Parameters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -68,17 +68,17 @@ class ServedModel:
         return int(self.manifest.data["events_through"])
 
 
-@dataclass
 class _Slot:
     """What is known of one namespace: the pointer as last read, and the model as last loaded."""
 
-    pointer: Pointer
-    read_s: float
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    model: ServedModel | None = None
-    checked_s: float = float("-inf")
-    failure: RecsysError | None = None
-    asked: int = 0
+    def __init__(self, pointer: Pointer, read_s: float) -> None:
+        self.pointer = pointer
+        self.read_s = read_s
+        self.lock = threading.Lock()
+        self.model: ServedModel | None = None
+        self.checked_s = float("-inf")
+        self.failure: RecsysError | None = None
+        self.asked = 0
 
 
 class ModelLoader:

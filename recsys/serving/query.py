@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +19,7 @@ CONTEXT, FOLD_IN = "context", "fold_in"
 _LARGEST = 1e18  # coordinate of a vector folded in: beyond it products with item vectors could leave float32
 
 
-@dataclass(frozen=True, eq=False)
-class Query:
+class Query(NamedTuple):
     """What a request is ranked and scored by, put together from what is known.
 
     A point is a vector and, last, a constant: it adds ``<vector, item_vector> + constant`` to the score of an item.

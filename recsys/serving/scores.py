@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,7 @@ MOST_NAMED = 20
 """Items of a history, and features of a context, that an explanation names; the others are one sum."""
 
 
-@dataclass(frozen=True)
-class Contribution:
+class Contribution(NamedTuple):
     """What one thing adds to a score.
 
     Parameters
@@ -33,8 +32,7 @@ class Contribution:
     value: float
 
 
-@dataclass(frozen=True)
-class ScoredItem:
+class ScoredItem(NamedTuple):
     """A prediction and its explanation.
 
     Parameters
@@ -53,8 +51,7 @@ class ScoredItem:
     contributions: tuple[Contribution, ...]
 
 
-@dataclass(frozen=True)
-class ScoredItems:
+class ScoredItems(NamedTuple):
     """Predictions from one pinned version, in the order they were asked for; the rest as of a `RankedList`."""
 
     items: tuple[ScoredItem, ...]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +24,7 @@ POPULAR = "popular"
 _NO_VECTOR = np.zeros((1, 0), np.float32)
 
 
-@dataclass(frozen=True)
-class RankedItem:
+class RankedItem(NamedTuple):
     """One place of a list: the item, its score and, in a word, why it is there."""
 
     item: str
@@ -34,8 +32,7 @@ class RankedItem:
     reason: str
 
 
-@dataclass(frozen=True)
-class RankedList:
+class RankedList(NamedTuple):
     """An answer, from one pinned version.
 
     Parameters

@@ -5,8 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +19,7 @@ _LENGTH = struct.Struct("<I")
 _STATE, _LIST = b"RUS3", b"RUL1"
 
 
-@dataclass(frozen=True, eq=False)
-class UserState:
+class UserState(NamedTuple):
     """A user as published with one version.
 
     Parameters
@@ -58,8 +56,7 @@ class UserState:
         return cls(vector, items, np.frombuffer(body, "<f4", n_items, start + 4 * (width + n_items)), bias)
 
 
-@dataclass(frozen=True, eq=False)
-class StoredList:
+class StoredList(NamedTuple):
     """A user's list, made by a batch job from one version and what that knew of the user.
 
     Parameters
@@ -92,8 +89,7 @@ class StoredList:
         return cls(items, scores, bytes(body[start + 8 * n :]).decode())
 
 
-@dataclass(frozen=True)
-class StoredEvent:
+class StoredEvent(NamedTuple):
     """An event with its place in the order of arrival: positions rise and are never used twice."""
 
     position: int

@@ -253,7 +253,8 @@ def test_without_the_lock_they_would_load_it_more_often(world, model):
     world.publish(model)
     loader = ModelLoader(world.artifacts, world.registry, refresh_s=60)
     always = SimpleNamespace(acquire=lambda blocking: True, release=lambda: None)
-    loader._slots["shop"] = _Slot(world.registry.current("shop"), 0.0, always)
+    slot = loader._slots["shop"] = _Slot(world.registry.current("shop"), 0.0)
+    slot.lock = always
     opened, _ = sixteen_first_requests(world, loader)
     assert opened > 1
 
