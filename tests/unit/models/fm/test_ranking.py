@@ -147,7 +147,8 @@ def test_the_same_seed_gives_the_same_bits_and_many_calls_too(data, monkeypatch)
 @pytest.mark.parametrize("loss", LOSSES)
 def test_without_locks_two_threads_learn_the_same(loss, data):
     alone = fitted(data, loss=loss)[1][-1]
-    together = fitted(data, loss=loss, asynchronous=True, threads=2)[1][-1]
+    runs = [fitted(data, loss=loss, asynchronous=True, threads=2)[1][-1] for _ in range(5)]
+    together = np.median(runs)  # a thread that the machine stops for long is no rule
     assert together == pytest.approx(alone, rel=0.2)
 
 
