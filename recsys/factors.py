@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,7 @@ _LARGEST_COORDINATE = 1e15  # products of these, summed, stay within float32
 _LARGEST = float(np.finfo(np.float32).max)
 
 
-@dataclass(frozen=True, eq=False)
-class FoldIn:
+class FoldIn(NamedTuple):
     """What a new user's vector is solved from: one regularised least-squares row.
 
     The item vectors are in the eigenbasis of their Gram matrix, which is therefore the diagonal L of `eigenvalues`.
@@ -44,7 +43,7 @@ class FoldIn:
     @property
     def settings(self) -> dict[str, float]:
         """Everything but the array, as a manifest holds it."""
-        return {name: float(value) for name, value in vars(self).items() if name != "eigenvalues"}
+        return {name: float(value) for name, value in self._asdict().items() if name != "eigenvalues"}
 
     @property
     def arrays(self) -> dict[str, NDArray[np.float32]]:
@@ -60,8 +59,7 @@ class FoldIn:
         return weights > 0
 
 
-@dataclass(frozen=True, eq=False)
-class HistoryMap:
+class HistoryMap(NamedTuple):
     """What a new user's vector and bias are read off: a linear map of the shrunken mean of their items.
 
     With y_j the vectors of the user's n items and x_j = 1, or ``rating - centre - item_bias_j`` of ratings::

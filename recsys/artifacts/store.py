@@ -22,7 +22,7 @@ from recsys.artifacts.manifest import MAX_MANIFEST_BYTES, ArraySpec, ArtifactMan
 from recsys.errors import ArtifactError, ConflictError, NoModelError, storing
 
 MANIFEST = "manifest.json"
-_CHUNK_BYTES = 1 << 18  # small enough to be in the cache still when its extremes are looked for
+_CHUNK_BYTES = 1 << 21
 MOST_THREADS = 4  # beyond that they wait for memory
 
 Extremes = tuple[float, float]
@@ -187,12 +187,17 @@ def _open(folder: Path, manifest_sha256: str | None, names: Container[str] | Non
 
 
 def _verified(folder: Path, manifest: ArtifactManifest, specs: list[ArraySpec]) -> StoredArrays:
-    """Verify and map arrays on all cores, the longest first, so that no thread is left alone with it at the end."""
+    """Map arrays and verify them on all cores, hashes first, the longest first: no thread is left alone at the end."""
     specs.sort(key=lambda spec: -spec.file_bytes)
+    contents = {spec.name: _map(folder / f"{spec.name}.npy", spec) for spec in specs}
     with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS)) as pool:
-        opened = list(pool.map(lambda spec: _map(folder / f"{spec.name}.npy", spec), specs))
-    arrays = {spec.name: array for spec, (array, _) in zip(specs, opened, strict=True)}
-    return StoredArrays(manifest, arrays, {spec.name: seen for spec, (_, seen) in zip(specs, opened, strict=True)})
+        digests = pool.map(lambda spec: _digest(contents[spec.name], spec), specs)
+        extremes = pool.map(lambda spec: _extremes(contents[spec.name], spec), specs)
+    for spec, digest in zip(specs, digests, strict=True):
+        if digest != spec.sha256:
+            raise ArtifactError(f"{folder / spec.name}.npy is damaged: its SHA-256 is not the manifest's")
+    arrays = {spec.name: _numbers(contents[spec.name], spec) for spec in specs}
+    return StoredArrays(manifest, arrays, dict(zip(arrays, extremes, strict=True)))
 
 
 def _open_regular(path: Path) -> BufferedReader:
@@ -205,33 +210,45 @@ def _open_regular(path: Path) -> BufferedReader:
         raise ArtifactError(f"{path} is missing") from None
 
 
-def _map(path: Path, spec: ArraySpec) -> tuple[NDArray[Any], Extremes]:
-    """Memory-map one .npy file after comparing its size, its header and its hash with the manifest."""
+def _map(path: Path, spec: ArraySpec) -> mmap.mmap:
+    """Memory-map a .npy file after comparing its size and its header with the manifest."""
     with storing(f"reading {path}"), _open_regular(path) as file:
         if os.fstat(file.fileno()).st_size != spec.file_bytes:
             raise ArtifactError(f"{path} is not {spec.file_bytes:,} bytes long: it is truncated or replaced")
         if file.read(len(spec.header)) != spec.header:
             raise ArtifactError(f"{path} does not hold {spec.dtype} of shape {spec.shape}")
-        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    digest, extremes = _examined(content, spec)
-    if digest != spec.sha256:
-        raise ArtifactError(f"{path} is damaged: its SHA-256 is not the manifest's")
-    return np.frombuffer(content, spec.dtype, offset=len(spec.header)).reshape(spec.shape), extremes
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def _examined(content: mmap.mmap, spec: ArraySpec) -> tuple[str, Extremes]:
-    """Return the hash of a file, and the extremes of the numbers in it.
+def _numbers(content: mmap.mmap, spec: ArraySpec) -> NDArray[Any]:
+    return np.frombuffer(content, spec.dtype, offset=len(spec.header)).reshape(spec.shape)
 
-    Every chunk is given back as soon as it is examined: what no request ever needs would stay with the process.
-    """
-    digest, view, start = hashlib.sha256(spec.header), memoryview(content), len(spec.header)
+
+def _digest(content: mmap.mmap, spec: ArraySpec) -> str:
+    """Hash of a file."""
+    digest = hashlib.sha256(spec.header)
+    for chunk in _chunks(content, spec):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _extremes(content: mmap.mmap, spec: ArraySpec) -> Extremes:
+    """Extremes of the numbers in a file."""
     lowest, highest = np.zeros((2, 1), spec.dtype)
     with np.errstate(invalid="ignore"):  # a file that is damaged may hold anything
-        for begin in range(0, len(view), _CHUNK_BYTES):
-            chunk = view[max(begin, start) : begin + _CHUNK_BYTES]
-            digest.update(chunk)
+        for chunk in _chunks(content, spec):
             numbers = np.frombuffer(chunk, spec.dtype)
             np.minimum(lowest, numbers.min(initial=0), out=lowest)  # unlike Python's min, these keep a NaN
             np.maximum(highest, numbers.max(initial=0), out=highest)
-            content.madvise(mmap.MADV_DONTNEED, begin, min(_CHUNK_BYTES, len(view) - begin))
-    return digest.hexdigest(), (lowest.item(), highest.item())
+    return lowest.item(), highest.item()
+
+
+def _chunks(content: mmap.mmap, spec: ArraySpec) -> Iterator[memoryview]:
+    """Yield what follows the header, piece by piece.
+
+    Every piece is given back as soon as it is done with: what no request ever needs would stay with the process.
+    """
+    view, start = memoryview(content), len(spec.header)
+    for begin in range(0, len(view), _CHUNK_BYTES):
+        yield view[max(begin, start) : begin + _CHUNK_BYTES]
+        content.madvise(mmap.MADV_DONTNEED, begin, min(_CHUNK_BYTES, len(view) - begin))

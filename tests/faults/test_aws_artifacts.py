@@ -209,7 +209,7 @@ def test_damaged_objects_are_refused(s3, tmp_path, monkeypatch):
     s3.store(tmp_path).put(described, ARRAYS)
     assert accepted(s3, tmp_path, described) == []
     s3.store(tmp_path).open("shop", described.version, manifest_sha256=described.sha256)
-    monkeypatch.setattr(store, "_examined", lambda content, spec: (spec.sha256, (0.0, 1.0)))  # a planted bug
+    monkeypatch.setattr(store, "_digest", lambda content, spec: spec.sha256)  # a planted bug
     assert accepted(s3, tmp_path / "blind", described) == [("short.npy", "flipped")]
 
 

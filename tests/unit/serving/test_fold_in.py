@@ -105,7 +105,8 @@ def test_ratings_are_predicted_within_their_range(world):
 @pytest.mark.parametrize("scale", [1, 1e12])
 def test_a_monstrous_rating_still_gets_a_list_of_numbers(world, scale):
     model = world.loader.current("shop")
-    steep = replace(model.factors.fold_in, matrix=model.factors.fold_in.matrix * np.float32(scale))
+    fold_in = model.factors.fold_in
+    steep = fold_in._replace(matrix=fold_in.matrix * np.float32(scale))
     object.__setattr__(model, "factors", replace(model.factors, fold_in=steep))
     for user in ("mad", "u4"):
         world.send(user, "i3", "i4", value=1e30)
