@@ -1,8 +1,8 @@
-"""`EpsilonGreedy`, a recommender as a policy with known probabilities, and rewards as a model expects them of it."""
+"""`EpsilonGreedy`: a recommender as a policy, whose probabilities are known."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -12,13 +12,11 @@ from numpy.typing import NDArray
 from recsys.data.dataset import Dataset
 from recsys.errors import ConfigError, DataError
 from recsys.evaluation.off_policy.impressions import LoggedImpressions
+from recsys.evaluation.off_policy.rewards import RewardModel
 
 if TYPE_CHECKING:
     # The protocol is all that is needed of the models; importing their package would load kernels.
     from recsys.models.base import Recommender
-
-RewardModel = Callable[[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]], NDArray[np.float64]]
-"""Expected reward of (user rows, item rows, positions), one for each."""
 
 _CELLS = 1 << 20  # rewards or random numbers in memory at a time
 
@@ -179,46 +177,6 @@ class EpsilonGreedy:
                 )
         if logged.places.max() >= self.k:
             raise ConfigError(f"position {logged.places.max()} was logged. Give k = {logged.places.max() + 1} or more")
-
-
-def cross_fit(
-    logged: LoggedImpressions,
-    policy: EpsilonGreedy,
-    fit: Callable[[LoggedImpressions], RewardModel],
-    *,
-    folds: int = 2,
-    seed: int = 0,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Rewards by models that have not seen them, for `doubly_robust`: each fold of requests by a fit on the others.
-
-    Parameters
-    ----------
-    logged : LoggedImpressions
-    policy : EpsilonGreedy
-        The one that is judged.
-    fit : callable
-        Given a part of the log, returns a `RewardModel`.
-    folds : int
-        2 up to the number of requests, else `ConfigError`.
-    seed : int
-        Of the folds.
-
-    Returns
-    -------
-    predicted, expected : ndarray of shape (n_rows,), float64
-        Of an item that is not in the maps the prediction is 0: its weight is 0 too.
-    """
-    if not 2 <= folds <= logged.n_requests:
-        raise ConfigError(f"folds is {folds}. Give 2 up to the number of requests, {logged.n_requests:,}")
-    fold_of = np.random.default_rng(seed).permutation(logged.n_requests) % folds
-    fold = fold_of[logged.request_numbers]
-    predicted, expected = np.zeros(len(logged)), np.empty(len(logged))
-    for one in range(folds):
-        part, reward = logged.select(fold == one), fit(logged.select(fold != one))
-        known = (fold == one) & (logged.item >= 0)
-        predicted[known] = reward(logged.user[known], logged.item[known], logged.places[known])
-        expected[fold == one] = policy.expected(part, reward)
-    return predicted, expected
 
 
 def _blocks(rows: int, width: int) -> Iterator[slice]:
