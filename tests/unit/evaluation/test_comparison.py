@@ -17,7 +17,7 @@ def result(values, users=USERS, names=("ndcg@10", "recall@10")):
     return EvaluationResult(tuple(users), dict(zip(names, np.asarray(values, float).T, strict=True)), {}, {})
 
 
-OURS, THEIRS = result(BASE + [0.1, 0] + RNG.normal(0, 0.05, (60, 2))), result(BASE)
+OURS, THEIRS = result(BASE + np.array([0.1, 0]) + RNG.normal(0, 0.05, (60, 2))), result(BASE)
 
 
 def test_pairs_users_by_their_ids_whatever_the_order():
