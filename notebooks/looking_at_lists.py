@@ -46,7 +46,7 @@ def show(items):
 # %% [markdown]
 # ## One reader
 #
-# This is everything the model knows of a person: which books they have, and how long ago.
+# This is everything the model knows of a person: which books they have.
 
 # %%
 reader = "u132"
