@@ -180,8 +180,8 @@ for epsilon in (0.5, 0.2, 0.05, 0.01):
     some = simulate_impressions(shop, logger, requests=10_000, seed=1).logged
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", OffPolicyWarning)
-        one = snips(some, candidate.probabilities(some))
-    print(f"epsilon {epsilon:4}: {one.value:.3f} [{one.low:.3f}, {one.high:.3f}]  {'warned' if caught else ''}")
+        last = snips(some, candidate.probabilities(some))
+    print(f"epsilon {epsilon:4}: {last.value:.3f} [{last.low:.3f}, {last.high:.3f}] {'warned' if caught else ''}")
 print(caught[0].message)
 
 # %% [markdown]
