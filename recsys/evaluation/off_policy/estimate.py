@@ -32,8 +32,10 @@ class Estimate:
     low, high : float
         Ends of the interval.
     effective_sample_size : float
-        ``(sum w)^2 / sum w^2`` over rows (Kish 1965): so many rows of the policy's own would tell as much.
+        ``(sum w)^2 / sum w^2`` over rows (Kish 1965), of weights as they are used: so many rows of the policy's own
+        would tell as much.
     largest_weight : float
+        As it is used, that is after clipping.
     support : float
         Mean weight over rows, without clipping. Expected is the share of what the policy shows that the logger could
         have shown, so about 1 where it could have shown all of it.

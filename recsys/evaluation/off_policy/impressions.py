@@ -32,7 +32,8 @@ class LoggedImpressions:
         Probability, above 0 and at most 1, with which the logging policy showed this item to this user at this
         position, whatever stood elsewhere in the list.
     request, position : ndarray of shape (n,), int64 and int32, optional
-        Which list a row is of, by any numbers, and its place there, 0 first. Without them every row is a request.
+        Which list a row is of, by any numbers (``np.unique(ids, return_inverse=True)[1]`` of request ids), and its
+        place there, 0 first. Without them every row is a request.
 
     Raises
     ------
