@@ -151,6 +151,18 @@ def test_diagnostics_by_hand():
     assert one.low < one.value < one.high
 
 
+def test_intervals_are_those_of_users_drawn_again_with_all_their_requests():
+    rng = np.random.default_rng(3)
+    logged, kind = BANDIT.log(4_000, rng)
+    user = (300 * rng.random(4_000) ** 3).astype(np.int32)  # some ask a hundred times as often as others
+    logged, target = replace(logged, user=user), BANDIT.shown(logged, kind)
+    one = ips(logged, target)
+    total, count = np.bincount(user, target / logged.propensity * logged.reward), np.bincount(user)
+    drawn = rng.integers(0, len(count), (2_000, len(count)))
+    low, high = np.quantile(total[drawn].sum(axis=1) / count[drawn].sum(axis=1), [0.025, 0.975])
+    assert (one.low, one.high) == pytest.approx((low, high), abs=0.1 * (high - low))
+
+
 @pytest.mark.parametrize("bad", [-0.1, 1.1, np.nan])
 def test_a_target_that_is_no_probability(bad):
     logged, kind = BANDIT.log(50, np.random.default_rng(0))
