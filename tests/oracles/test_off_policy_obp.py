@@ -1,4 +1,4 @@
-"""Against obp 0.5.7 (Open Bandit Pipeline), frozen: `frozen/freeze_obp.py` says how its values were made.
+"""Against obp 0.5.7 (Open Bandit Pipeline), frozen: `freeze_obp.py` says how its values were made.
 
 Its slate estimators treat lists item by item where they are told the probabilities of items at positions.
 """
@@ -12,7 +12,7 @@ import pytest
 from recsys.evaluation.off_policy import LoggedImpressions, clipped_ips, doubly_robust, ips, snips
 from recsys.ids import IdMap
 
-FROZEN = json.loads((Path(__file__).parent / "frozen" / "obp.json").read_text())
+FROZEN = json.loads(Path(__file__).with_name("obp_values.json").read_text())
 FEW = {"resamples": 50}
 
 pytestmark = pytest.mark.filterwarnings("ignore::recsys.evaluation.off_policy.OffPolicyWarning")

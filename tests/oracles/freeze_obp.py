@@ -5,7 +5,7 @@ names of types, so any object that has them will do in its place::
 
     pip install --no-deps --ignore-requires-python obp==0.5.7
     pip install "numpy<2" "pandas<2" "scikit-learn<1.2" "scipy<1.11" pyyaml tqdm matplotlib seaborn mypy-extensions
-    python tests/oracles/frozen/freeze_obp.py > tests/oracles/frozen/obp.json
+    python tests/oracles/freeze_obp.py > tests/oracles/obp_values.json
 """
 
 import json
@@ -90,7 +90,7 @@ if __name__ == "__main__":
     ope = estimators()
     versions = {name: version(name) for name in ("obp", "numpy")}
     frozen = {
-        "made_by": "tests/oracles/frozen/freeze_obp.py",
+        "made_by": "tests/oracles/freeze_obp.py",
         "versions": {"python": platform.python_version(), **versions},
         "single": [single(ope, seed) for seed in range(12)],
         "lists": [lists(ope, seed) for seed in range(100, 106)],
