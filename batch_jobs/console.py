@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -29,6 +30,7 @@ class Screen:
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
         self.notes: list[str] = []
+        self.seconds: dict[str, float] = {}  # by the title of a bar: how long its blocks took
         self._out = Console(file=sys.stdout, soft_wrap=True)
         self._err = Console(file=sys.stderr, quiet=as_json)
 
@@ -43,12 +45,15 @@ class Screen:
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=self._err, disable=self.as_json) as progress:
-            task = progress.add_task(title, total=None)
+            task, start = progress.add_task(title, total=None), time.monotonic()
 
             def step(done: int, total: int) -> None:
                 progress.update(task, completed=done, total=total)
 
-            yield step
+            try:
+                yield step
+            finally:
+                self.seconds[title] = self.seconds.get(title, 0.0) + time.monotonic() - start
             final = progress.tasks[0]
             if final.total is None:
                 progress.update(task, completed=1, total=1)
@@ -70,7 +75,7 @@ class Screen:
         table = Table(title=Text(title), title_justify="left", show_header=any(columns))
         for at, name in enumerate(columns):
             numeric = all(isinstance(row[at], int | float) for row in rows)
-            table.add_column(Text(name), justify="right" if numeric else "left")
+            table.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
         for row in rows:
             table.add_row(*(Text(_number(cell) if isinstance(cell, float) else str(cell)) for cell in row))
         self.table(table)

@@ -16,6 +16,7 @@ from batch_jobs import nightly
 from batch_jobs.config import load
 from batch_jobs.console import Screen
 from batch_jobs.publish import publish
+from batch_jobs.runs import begin
 from batch_jobs.stores import Stores
 from recsys.errors import StorageError, TrainingDivergedError
 
@@ -48,7 +49,7 @@ def events(tmp_path_factory):
 
 def at(folder, monkeypatch):
     """Open the stores under a folder, for this process and for every step."""
-    places = {"ARTIFACTS": "file:", "REGISTRY": "file:", "ONLINE": "sqlite:", "EVENTS": "file:"}
+    places = {"ARTIFACTS": "file:", "REGISTRY": "file:", "ONLINE": "sqlite:", "EVENTS": "file:", "RUNS": "file:"}
     for name, scheme in places.items():
         monkeypatch.setenv(f"RECSYS_{name}", f"{scheme}{folder / name.lower()}")
     folder.mkdir(exist_ok=True)
@@ -200,9 +201,12 @@ def test_after_a_failure_the_old_version_serves_and_the_reason_is_told(shop, fau
 
 def promote_another(shop):
     """What another operator does while the machine trains."""
-    other = nightly.STEPS["train"](
-        shop.stores, load(None, job(model=POPULAR)), {"judge": {"metrics": {}, "split": "time"}}, Screen(as_json=True)
+    told, config, screen = (
+        {"judge": {"metrics": {}, "split": "time"}},
+        load(None, job(model=POPULAR)),
+        Screen(as_json=True),
     )
+    other = nightly.STEPS["train"](shop.stores, config, told, screen, begin("train", config))
     publish(shop.stores, "shop", other["version"], Screen(as_json=True))
     shop.version, shop.lists = other["version"], lists(shop.stores)
 
@@ -234,6 +238,7 @@ def on_aws(aws, monkeypatch, folder):
     places = {
         "ARTIFACTS": f"s3://{made.bucket()}/artifacts", "REGISTRY": f"dynamodb://{made.table()}",
         "ONLINE": f"dynamodb://{made.table()}", "EVENTS": f"s3://{made.bucket()}/log", "CACHE": str(folder / "cache"),
+        "RUNS": f"s3://{made.bucket()}/runs",
     }  # fmt: skip
     for name, place in places.items():
         monkeypatch.setenv(f"RECSYS_{name}", place)
