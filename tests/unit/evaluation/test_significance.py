@@ -70,6 +70,13 @@ def test_the_interval_is_scipys(better, users):
     assert own == pytest.approx(tuple(peer.confidence_interval), abs=0.05 * np.ptp(own))
 
 
+def test_skewed_differences_move_the_interval_as_scipys():
+    """Of eight users one is far off: without the bias or the acceleration both ends are elsewhere."""
+    values = np.exp(2 * np.random.default_rng(2).standard_normal(8))
+    peer = stats.bootstrap((values,), np.mean, n_resamples=100_000, rng=np.random.default_rng(5)).confidence_interval
+    assert bca_interval(values, resamples=100_000) == pytest.approx(tuple(peer), abs=0.01 * (peer.high - peer.low))
+
+
 @pytest.mark.parametrize("values", [[0.5, -0.1, 0.2, 0.2, 0.0], [1.0, 1.0, -1.0, 0.0, 0.0, 2.0, 1.0], [0.1, 0.2]])
 def test_p_is_that_of_all_signs(values):
     """Ties with the observed mean count: with decimals they are equal up to rounding only."""
