@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -33,6 +34,7 @@ class Screen:
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
         self.notes: list[str] = []
+        self.seconds: dict[str, float] = {}  # by the title of a bar: how long its blocks took
         self._out = Console(file=sys.stdout, soft_wrap=True)
         self._err = Console(file=sys.stderr, quiet=as_json)
 
@@ -47,12 +49,15 @@ class Screen:
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=self._err, disable=self.as_json) as progress:
-            task = progress.add_task(title, total=None)
+            task, start = progress.add_task(title, total=None), time.monotonic()
 
             def step(done: int, total: int, title: str | None = None) -> None:
                 progress.update(task, completed=done, total=total, description=title)
 
-            yield step
+            try:
+                yield step
+            finally:
+                self.seconds[title] = self.seconds.get(title, 0.0) + time.monotonic() - start
             final = progress.tasks[0]
             if final.total is None:
                 progress.update(task, completed=1, total=1)

@@ -37,6 +37,7 @@ def demo(data: Path) -> None:
             "RECSYS_REGISTRY": f"file:{folder}/registry",
             "RECSYS_ONLINE": f"sqlite:{folder}/online.db",
             "RECSYS_EVENTS": f"file:{folder}/events",
+            "RECSYS_RUNS": f"file:{folder}/runs",
         }
         run_chain(data, Path(folder), Screen())
 

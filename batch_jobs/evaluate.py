@@ -11,6 +11,7 @@ import pyarrow as pa
 from batch_jobs.config import JobConfig, SplitConfig
 from batch_jobs.console import Screen
 from batch_jobs.in_service import model_in_service
+from batch_jobs.runs import Run, recording
 from batch_jobs.stores import Stores
 from batch_jobs.train import Fit, Logged, check_settings, fit, make_model, read_log
 from recsys.data import (
@@ -71,10 +72,13 @@ def split_of(raw: Interactions, config: JobConfig) -> Split:
     return leave_last(raw, split.n)
 
 
-def judge(stores: Stores, config: JobConfig, logged: Logged, screen: Screen) -> Judgement:
-    """Train the candidate on the training part and rank for every test user."""
+def judge(stores: Stores, config: JobConfig, logged: Logged, screen: Screen, run: Run) -> Judgement:
+    """Train the candidate on the training part and rank for every test user; the record of the run is told of it."""
+    model = make_model(config.model)
+    run.trains(model)
+    run.reads(logged.interactions)
     split = split_of(logged.interactions, config)
-    fitted = fit(stores, make_model(config.model), split.train, config, screen)
+    fitted = fit(stores, model, split.train, config, screen)
     models: dict[str, Recommender] = {fitted.model.kind: fitted.model}
     if config.evaluate.baselines:
         dataset = fitted.model.dataset
@@ -90,6 +94,7 @@ def judge(stores: Stores, config: JobConfig, logged: Logged, screen: Screen) -> 
     for name, model in models.items():
         with screen.bar(f"judging {name}") as step:
             results[name] = evaluate(model, test, k=config.evaluate.k, progress=step)
+    run.judges(split.name, split.test, fitted.model.kind, results)
     return Judgement(fitted, split, results)
 
 
@@ -100,10 +105,11 @@ def show(judgement: Judgement, screen: Screen) -> dict[str, Any]:
 
 
 def evaluate_job(stores: Stores, config: JobConfig, screen: Screen) -> dict[str, Any]:
-    """Judge the configured model on the event log; nothing is stored."""
-    check_settings(config)
-    check_test_file(config)
-    judgement = judge(stores, config, read_log(stores, config, screen), screen)
+    """Judge the configured model on the event log; nothing is stored but the record of it."""
+    with recording(stores.runs, "evaluate", config, screen) as run:
+        check_settings(config)
+        check_test_file(config)
+        judgement = judge(stores, config, read_log(stores, config, screen), screen, run)
     results = show(judgement, screen)
     return {
         "namespace": config.namespace,

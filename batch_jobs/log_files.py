@@ -1,4 +1,4 @@
-"""Where the files of the event log lie: each is created whole and once, and never changed."""
+"""Where the files of the event log and of the runs lie: each is created whole and once, and never changed."""
 
 from __future__ import annotations
 
@@ -28,6 +28,9 @@ class LogFiles(Protocol):
         Where it cannot, two that add the same create the same names, and one of them nothing.
         """
 
+    def namespaces(self) -> list[str]:
+        """Return the namespaces that have files."""
+
     def names(self, namespace: str) -> list[str]:
         """Return the names of all files, ascending."""
 
@@ -54,15 +57,19 @@ class LocalLogFiles:
     def locked(self, namespace: str) -> Iterator[None]:
         """See `LogFiles.locked`."""
         folder = self._folder(namespace)
-        with storing(f"adding events to {folder}"):
+        with storing(f"adding to {folder}"):
             make_folder(folder)
             lock = (folder / "lock").open("a")
         with lock:
-            with storing(f"adding events to {folder}"):
+            with storing(f"adding to {folder}"):
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 for abandoned in folder.glob("dt=*/.draft-*"):  # by a process that was killed: this one has none yet
                     abandoned.unlink(missing_ok=True)
             yield
+
+    def namespaces(self) -> list[str]:
+        """See `LogFiles.namespaces`."""
+        return sorted({path.parts[-3].removeprefix("ns=") for path in self.root.glob("ns=*/dt=*/[!.]*")})
 
     def names(self, namespace: str) -> list[str]:
         """See `LogFiles.names`."""
@@ -82,7 +89,7 @@ class LocalLogFiles:
         """See `LogFiles.create`; to be called under the lock."""
         final = self._folder(namespace) / name
         draft = final.with_name(f".draft-{uuid.uuid4().hex}")
-        with storing(f"adding events to {final.parent}"):
+        with storing(f"adding to {final.parent}"):
             make_folder(final.parent)
             if final.exists():
                 return
@@ -106,9 +113,9 @@ class LocalLogFiles:
         return self.root / f"ns={check_name('namespace', namespace)}"
 
 
-def log_files() -> LogFiles:
-    """Open what RECSYS_EVENTS names."""
-    scheme, place = located("RECSYS_EVENTS", setting("RECSYS_EVENTS"))
+def log_files(name: str = "RECSYS_EVENTS") -> LogFiles:
+    """Open what RECSYS_EVENTS names, or RECSYS_RUNS."""
+    scheme, place = located(name, setting(name))
     if scheme == "s3":
         from recsys.aws.client import connect
         from recsys.aws.log_files import S3LogFiles

@@ -16,6 +16,7 @@ from batch_jobs.evaluate import check_test_file, judge, show
 from batch_jobs.gate import gate, gate_metric
 from batch_jobs.ingest import ingest
 from batch_jobs.publish import publish
+from batch_jobs.runs import Run, recording
 from batch_jobs.stores import Stores
 from batch_jobs.train import check_settings, described, fit, make_model, make_servable, read_log, store
 from recsys.artifacts import ArtifactManifest, Pointer
@@ -27,8 +28,9 @@ Told = Mapping[str, Any]
 def nightly(stores: Stores, config: JobConfig, screen: Screen) -> dict[str, Any]:
     """Take new events in, judge a candidate, and put it into service if it passes the gate."""
     told: dict[str, Any] = {}
-    for name, step in STEPS.items():
-        told[name] = step(stores, config, told, screen)
+    with recording(stores.runs, "nightly", config, screen) as run:
+        for name, step in STEPS.items():
+            told[name] = step(stores, config, told, screen, run)
     taken, judged = told["ingest"], told["judge"]
     return {
         **told["train"],
@@ -44,7 +46,7 @@ def nightly(stores: Stores, config: JobConfig, screen: Screen) -> dict[str, Any]
     }
 
 
-def _ingest(stores: Stores, config: JobConfig, told: Told, screen: Screen) -> dict[str, Any]:
+def _ingest(stores: Stores, config: JobConfig, told: Told, screen: Screen, run: Run) -> dict[str, Any]:
     """Take new events in, after every setting that can be refused without them was looked at."""
     make_servable(config.model)
     gate_metric(config.gate, config.evaluate)
@@ -53,7 +55,7 @@ def _ingest(stores: Stores, config: JobConfig, told: Told, screen: Screen) -> di
     return ingest(stores, config.namespace, config.ingest, screen)
 
 
-def _judge(stores: Stores, config: JobConfig, told: Told, screen: Screen) -> dict[str, Any]:
+def _judge(stores: Stores, config: JobConfig, told: Told, screen: Screen, run: Run) -> dict[str, Any]:
     """Judge a candidate, and say in words why it passes the gate; a refusal is an error.
 
     What it was judged against is told by its sequence number. A candidate judged by a test file of its own has learned
@@ -61,7 +63,7 @@ def _judge(stores: Stores, config: JobConfig, told: Told, screen: Screen) -> dic
     """
     current = stores.registry.current(config.namespace)
     logged = read_log(stores, config, screen)
-    judgement = judge(stores, config, logged, screen)
+    judgement = judge(stores, config, logged, screen, run)
     results = show(judgement, screen)
     metric = gate_metric(config.gate, config.evaluate)
     verdict = gate(judgement, _manifest(stores, config.namespace, current), config.gate, metric)
@@ -70,28 +72,32 @@ def _judge(stores: Stores, config: JobConfig, told: Told, screen: Screen) -> dic
     metrics = {one: value for one, value in means.items() if value is not None}
     judged = {"split": name, "gate": verdict, "against": current.sequence if current else 0, "metrics": metrics}
     if name == "given":
-        judged["stored"] = described(store(stores, config, judgement.fitted, logged, metrics, name))
+        manifest = store(stores, config, judgement.fitted, logged, metrics, name)
+        judged["stored"], run.version = described(manifest), manifest.version
     return {**judged, "results": results}
 
 
-def _train(stores: Stores, config: JobConfig, told: Told, screen: Screen) -> dict[str, Any]:
+def _train(stores: Stores, config: JobConfig, told: Told, screen: Screen, run: Run) -> dict[str, Any]:
     """Train what passed on all events and store it: what is served knows the newest, what was judged did not."""
     judged = told["judge"]
     if "stored" in judged:
         return dict(judged["stored"])
-    logged = read_log(stores, config, screen)
-    fitted = fit(stores, make_model(config.model), logged.interactions, config, screen)
+    logged, model = read_log(stores, config, screen), make_model(config.model)
+    run.trains(model)
+    run.reads(logged.interactions)
+    fitted = fit(stores, model, logged.interactions, config, screen)
     manifest = store(stores, config, fitted, logged, judged["metrics"], judged["split"])
+    run.version = manifest.version
     return described(manifest)
 
 
-def _publish(stores: Stores, config: JobConfig, told: Told, screen: Screen) -> dict[str, Any]:
+def _publish(stores: Stores, config: JobConfig, told: Told, screen: Screen, run: Run) -> dict[str, Any]:
     """Put the version that was trained into service, unless another came there since the gate looked."""
     version, against = told["train"]["version"], told["judge"]["against"]
     return publish(stores, config.namespace, version, screen, expected=against)
 
 
-STEPS: dict[str, Callable[[Stores, JobConfig, Told, Screen], dict[str, Any]]] = {
+STEPS: dict[str, Callable[[Stores, JobConfig, Told, Screen, Run], dict[str, Any]]] = {
     "ingest": _ingest,
     "judge": _judge,
     "train": _train,

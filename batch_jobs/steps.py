@@ -18,6 +18,7 @@ from batch_jobs.answers import keep, kept
 from batch_jobs.config import JobConfig, load
 from batch_jobs.console import Screen
 from batch_jobs.nightly import STEPS, nightly
+from batch_jobs.runs import recording
 from batch_jobs.stores import Stores
 from recsys import errors
 from recsys.errors import ConfigError, RecsysError, StorageError
@@ -63,7 +64,10 @@ def whole_run(event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _do(stores: Stores, name: str, event: Mapping[str, Any], screen: Screen) -> dict[str, Any]:
-    return STEPS[name](stores, _settings(event), event, screen) | {"notes": screen.notes}
+    config = _settings(event)
+    with recording(stores.runs, name, config, screen) as run:
+        answer = STEPS[name](stores, config, event, screen, run)
+    return answer | {"notes": screen.notes}
 
 
 def _settings(event: Mapping[str, Any]) -> JobConfig:

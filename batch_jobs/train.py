@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from batch_jobs.config import JobConfig, call
 from batch_jobs.console import Screen
+from batch_jobs.runs import recording
 from batch_jobs.stores import Stores
 from recsys.artifacts import ArtifactManifest, Histories, describe, pack
 from recsys.data import Cleaned, Dataset, DataWarning, Interactions, clean, interactions_from_tuples, to_interactions
@@ -178,11 +179,15 @@ def store(
 
 def train(stores: Stores, config: JobConfig, screen: Screen) -> dict[str, Any]:
     """Fit on the whole event log and store the artefact; it is not in service before `publish`."""
-    model = make_servable(config.model)
-    check_settings(config)
-    logged = read_log(stores, config, screen)
-    fitted = fit(stores, model, logged.interactions, config, screen)
-    manifest = store(stores, config, fitted, logged, {}, None)
+    with recording(stores.runs, "train", config, screen) as run:
+        model = make_servable(config.model)
+        run.trains(model)
+        check_settings(config)
+        logged = read_log(stores, config, screen)
+        run.reads(logged.interactions)
+        fitted = fit(stores, model, logged.interactions, config, screen)
+        manifest = store(stores, config, fitted, logged, {}, None)
+        run.version = manifest.version
     return described(manifest)
 
 

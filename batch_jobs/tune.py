@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,21 +12,24 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from batch_jobs.config import JobConfig
 from batch_jobs.console import Screen
 from batch_jobs.evaluate import check_test_file, judge, split_of
 from batch_jobs.gate import gate_metric
+from batch_jobs.runs import Run, recording
 from batch_jobs.stores import Stores
 from batch_jobs.train import Logged, check_settings, make_servable, read_log
 from recsys.data import Interactions, Split, given_split, split_by_time
 from recsys.errors import ConfigError, InsufficientDataError
 from recsys.evaluation.ranking_metrics import RANKING_METRICS
+from recsys.ids import IdMap
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
-    from optuna.study import Study
 
+    from batch_jobs.tune_result import Found
     from batch_jobs.tune_space import Space
 
 FOLDER = Path("var/tune")
@@ -37,6 +41,11 @@ def tune(stores: Stores, config: JobConfig, final_test: bool, screen: Screen) ->
     Running it again goes on where it was stopped: a study is known by its data, settings and space. With `final_test`
     the best settings are then trained on the whole training part and judged on the test part.
     """
+    with recording(stores.runs, "tune", config, screen) as run:
+        return _tune(stores, config, final_test, screen, run)
+
+
+def _tune(stores: Stores, config: JobConfig, final_test: bool, screen: Screen, run: Run) -> dict[str, Any]:
     make_servable(config.model)
     check_settings(config)
     metric = tuned_metric(config)
@@ -53,11 +62,15 @@ def tune(stores: Stores, config: JobConfig, final_test: bool, screen: Screen) ->
     space = Space(config)
     logged = read_log(stores, config, screen)
     train = training_part(logged.interactions, config)
+    run.reads(train)
     with quiet(), opened(FOLDER / config.namespace) as storage:
-        study = _searched(storage, space, train, metric, screen)
-        facts = _told(study, space, metric, screen)
-        tested = _test(stores, storage, study, space, logged, screen) if final_test else None
-    return {**facts, "test": tested}
+        found = _searched(storage, space, train, metric, screen)
+        run.metric, run.metrics = metric, {f"validation {metric}": found.value}
+        facts = _told(found, screen)
+        if final_test:
+            look = _look(stores, storage, found, logged, screen, run)
+            facts |= {"test_value": look["means"][metric], "test": look}
+    return facts
 
 
 def tuned_metric(config: JobConfig) -> str:
@@ -72,8 +85,22 @@ def tuned_metric(config: JobConfig) -> str:
 
 
 def training_part(raw: Interactions, config: JobConfig) -> Interactions:
-    """Return what the search may know of: a test file is not opened, and no other test event is kept."""
-    return raw if config.split.test is not None else split_of(raw, config).train
+    """Return what the search may know of: a test file is not opened, and no other test event is kept.
+
+    Ids are numbered by the training events alone. In the log they may be known first by a test event, and from their
+    order come the first random vectors.
+    """
+    train = raw if config.split.test is not None else split_of(raw, config).train
+    users, user = _by_first_use(train.users, train.user)
+    items, item = _by_first_use(train.items, train.item)
+    return replace(train, users=users, items=items, user=user, item=item)
+
+
+def _by_first_use(ids: IdMap, rows: NDArray[np.int32]) -> tuple[IdMap, NDArray[np.int32]]:
+    used = rows[np.sort(np.unique(rows, return_index=True)[1])]
+    renumbered = np.zeros(len(ids), np.int32)
+    renumbered[used] = np.arange(len(used), dtype=np.int32)
+    return IdMap.from_ids(ids.ids(used)), renumbered[rows]
 
 
 def validation_split(train: Interactions, config: JobConfig) -> Split:
@@ -91,8 +118,9 @@ def validation_split(train: Interactions, config: JobConfig) -> Split:
     return given_split(train.select(~held).compact(), train.select(held).compact())
 
 
-def _searched(storage: RDBStorage, space: Space, train: Interactions, metric: str, screen: Screen) -> Study:
+def _searched(storage: RDBStorage, space: Space, train: Interactions, metric: str, screen: Screen) -> Found:
     """Search until the budget is spent; `InsufficientDataError` if no trial came to an end before."""
+    from batch_jobs.tune_result import Found
     from batch_jobs.tune_search import Search
     from batch_jobs.tune_study import begun, best_of
     from batch_jobs.tune_workers import Task
@@ -104,9 +132,10 @@ def _searched(storage: RDBStorage, space: Space, train: Interactions, metric: st
     study = begun(storage, _name(space, train, metric), space, str(make_servable(space.config.model).kind))
     screen.note(f"study {study.study_name}: {len(split.test):,} of {len(train):,} training events for validation")
     Search(storage, study, space, task, screen).run()
-    if best_of(study) is None:
+    best = best_of(study)
+    if best is None:
         raise InsufficientDataError("no trial came to an end", remedy="Give it more minutes or fewer iterations")
-    return study
+    return Found(study, space, metric, best)
 
 
 def _sample(validation: Interactions, users: int) -> Interactions:
@@ -132,31 +161,26 @@ def _name(space: Space, train: Interactions, metric: str) -> str:
     return f"{config.model.get('kind', 'als')}-{digest[:8]}"
 
 
-def _told(study: Study, space: Space, metric: str, screen: Screen) -> dict[str, Any]:
+def _told(found: Found, screen: Screen) -> dict[str, Any]:
     """Write the best settings and the drawing; return what there is to say."""
     from batch_jobs.tune_plot import draw
-    from batch_jobs.tune_result import best_settings, counts, show, trials, write_settings
-    from batch_jobs.tune_study import best_of
+    from batch_jobs.tune_result import counts, show, trials, write_settings
 
-    best = best_of(study)
-    assert best is not None
-    assert best.value is not None
-    config = space.config
-    settings, plot = FOLDER / config.namespace / "best.toml", FOLDER / config.namespace / "search.svg"
-    words = f"trial {best.number} of study {study.study_name}: {metric} {best.value:.6f} on the validation part"
-    write_settings(settings, best_settings(space, best), words)
-    draw(study, metric, plot)
-    show(study, metric, screen)
-    given = study.get_trials(deepcopy=False)[0].value
+    study, best = found.study, found.best
+    namespace = found.space.config.namespace
+    settings, plot = FOLDER / namespace / "best.toml", FOLDER / namespace / "search.svg"
+    write_settings(settings, found)
+    draw(study, found.metric, plot)
+    show(study, found.metric, screen)
     return {
-        "namespace": config.namespace,
+        "namespace": namespace,
         "study": study.study_name,
         **counts(study),
         "minutes": round(study.user_attrs["seconds"] / 60, 2),
-        "metric": metric,
-        "settings_given": given,
+        "metric": found.metric,
+        "value_of_settings_given": study.get_trials(deepcopy=False)[0].value,
+        "best_value": found.value,
         "best_trial": best.number,
-        "best_value": best.value,
         "best_settings": {**best.params, "model.iterations": best.user_attrs["iterations"]},
         "settings": str(settings),
         "plot": str(plot),
@@ -164,23 +188,20 @@ def _told(study: Study, space: Space, metric: str, screen: Screen) -> dict[str, 
     }
 
 
-def _test(
-    stores: Stores, storage: RDBStorage, study: Study, space: Space, logged: Logged, screen: Screen
+def _look(
+    stores: Stores, storage: RDBStorage, found: Found, logged: Logged, screen: Screen, run: Run
 ) -> dict[str, Any]:
-    """Judge the best settings on the test part, once; a second look is refused or said aloud."""
-    from batch_jobs.tune_result import best_settings
-    from batch_jobs.tune_study import best_of, looks
+    """Judge the best settings on the test part, once; a second look is spared, or said aloud."""
+    from batch_jobs.tune_study import looks
 
-    best = best_of(study)
-    assert best is not None
-    for look in study.user_attrs.get("looks", []):
-        if look["trial"] == best.number:
+    own = found.study.user_attrs.get("looks", [])
+    for look in own:
+        if look["trial"] == found.best.number:
             screen.note(f"the test part was looked at on {look['at']} with these settings; this is what was seen then")
             return dict(look)
-    config = msgspec.structs.replace(
-        best_settings(space, best), evaluate=msgspec.structs.replace(space.config.evaluate, baselines=False)
-    )
-    judgement = judge(stores, config, logged, screen)
+    lengths = (*found.settings.evaluate.k, int(found.metric.rpartition("@")[2]))
+    asked = msgspec.structs.replace(found.settings.evaluate, k=lengths, baselines=False)
+    judgement = judge(stores, msgspec.structs.replace(found.settings, evaluate=asked), logged, screen, run)
     part = judgement.split.test.fingerprint()
     before = [look for look in looks(storage) if look["part"] == part]
     if before:
@@ -188,12 +209,8 @@ def _test(
             f"this is look {len(before) + 1} at this test part, after that of {before[0]['at']}: "
             "settings chosen by what was seen there look better than they are"
         )
-    look = {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "trial": best.number,
-        "part": part,
-        "look": len(before) + 1,
-        **judgement.candidate.to_json(),
-    }
-    study.set_user_attr("looks", [*study.user_attrs.get("looks", []), look])
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    look = {"at": now, "look": len(before) + 1, "trial": found.best.number, "part": part}
+    look |= judgement.candidate.to_json()
+    found.study.set_user_attr("looks", [*own, look])
     return look

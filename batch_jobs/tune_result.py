@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +22,43 @@ from recsys.errors import storing
 _SHOWN = 5  # of the best trials
 
 
-def best_settings(space: Space, best: FrozenTrial) -> JobConfig:
-    """Return the settings of a job with those of a trial, and as many epochs as were best for it."""
-    config = space.settings(best.params)
-    model = {**config.model, "iterations": best.user_attrs["iterations"]}
-    return msgspec.structs.replace(config, model=model)
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A study in which at least one trial came to its end."""
+
+    study: Study
+    space: Space
+    metric: str
+    best: FrozenTrial
+
+    @property
+    def value(self) -> float:
+        """Of the best trial, on the validation part."""
+        assert self.best.value is not None
+        return self.best.value
+
+    @property
+    def settings(self) -> JobConfig:
+        """Settings of the job with those of the best trial, and as many epochs as were best for it."""
+        config = self.space.settings(self.best.params)
+        model = {**config.model, "iterations": self.best.user_attrs["iterations"]}
+        return msgspec.structs.replace(config, model=model)
+
+    @property
+    def words(self) -> str:
+        """Where the settings are from."""
+        return (
+            f"trial {self.best.number} of study {self.study.study_name}: "
+            f"{self.metric} {self.value:.6f} on the validation part"
+        )
 
 
-def write_settings(path: Path, config: JobConfig, words: str) -> None:
-    """Write settings as TOML that every command takes; words stand above as a comment."""
-    told = msgspec.to_builtins(config)
+def write_settings(path: Path, found: Found) -> None:
+    """Write the settings of the best trial as TOML that every command takes."""
+    told = msgspec.to_builtins(found.settings)
     usual = msgspec.to_builtins(JobConfig())
     del told["tune"]  # what was searched is of no use to who trains
-    lines = [f"# {words}", *_table((), _told(told, usual))]
+    lines = [f"# {found.words}", *_table((), _told(told, usual))]
     replace_file(path, "\n".join(lines) + "\n")
 
 

@@ -22,6 +22,7 @@ DEFAULTS = {
     "RECSYS_REGISTRY": "file:./var/registry",
     "RECSYS_ONLINE": "sqlite:./var/online.db",
     "RECSYS_EVENTS": "file:./var/events",
+    "RECSYS_RUNS": "file:./var/runs",
 }
 """Environment variables and the embedded default of each."""
 
@@ -30,6 +31,7 @@ FORMS = {
     "RECSYS_REGISTRY": ("file:FOLDER", "dynamodb://TABLE"),
     "RECSYS_ONLINE": ("sqlite:FILE", "dynamodb://TABLE"),
     "RECSYS_EVENTS": ("file:FOLDER", "s3://BUCKET/PREFIX"),
+    "RECSYS_RUNS": ("file:FOLDER", "s3://BUCKET/PREFIX"),
     "RECSYS_QUEUE": ("sqs://QUEUE",),
 }
 """The URLs each of them may be."""

@@ -24,6 +24,7 @@ STORES = ("Artifacts", "EventLog", "ArtifactsOverTls", "EventLogOverTls", "Model
 PLACES = {"RECSYS_ARTIFACTS": "ArtifactsUrl", "RECSYS_EVENTS": "EventLogUrl"} | {
     "RECSYS_REGISTRY": "ModelsUrl",
     "RECSYS_ONLINE": "OnlineUrl",
+    "RECSYS_RUNS": "RunsUrl",
 }
 
 

@@ -1,4 +1,4 @@
-"""Files of the event log in S3."""
+"""Files of the event log, and of the runs, in S3."""
 
 from __future__ import annotations
 
@@ -39,6 +39,10 @@ class S3LogFiles:
     def locked(self, namespace: str) -> AbstractContextManager[None]:
         """S3 has no locks: two that add the same create the same names, and one of them nothing."""
         return nullcontext()
+
+    def namespaces(self) -> list[str]:
+        """See `LogFiles.namespaces`; S3 lists every file for it."""
+        return sorted({key.partition("/")[0] for key in self._objects.names("ns=")})
 
     def names(self, namespace: str) -> list[str]:
         """See `LogFiles.names`; S3 lists what is there at this moment."""

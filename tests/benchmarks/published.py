@@ -29,6 +29,7 @@ def stores_in(folder: Path) -> Stores:
         LocalModelRegistry(folder / "registry"),
         online,
         EventLog(LocalLogFiles(folder / "log")),
+        LocalLogFiles(folder / "runs"),
     )
 
 

@@ -46,7 +46,7 @@ def published(folder: Path, users: int, items: int) -> tuple[Stores, sp.csr_matr
     factors = Factors(vectors, ranked, np.zeros(items, np.float32))
     arrays = pack(factors, *ids, histories, np.bincount(liked.indices, minlength=items).astype(np.float32))
     manifest = describe("shop", "als", arrays, config={"weights": {}}, data={"events_through": 0}, metrics={})
-    stores = Stores(LocalArtifactStore(folder / "a"), LocalModelRegistry(folder / "r"), MemoryOnlineStore(), None)
+    stores = Stores(LocalArtifactStore(folder / "a"), LocalModelRegistry(folder / "r"), MemoryOnlineStore(), None, None)
     stores.artifacts.put(manifest, arrays)
     stores.registry.promote(manifest, expected=0)
     return stores, liked

@@ -18,6 +18,7 @@ ARCH = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine())
 SETTINGS = {"RECSYS_ARTIFACTS": "ArtifactsUrl", "RECSYS_REGISTRY": "ModelsUrl"} | {
     "RECSYS_ONLINE": "OnlineUrl",
     "RECSYS_EVENTS": "EventLogUrl",
+    "RECSYS_RUNS": "RunsUrl",
 }
 
 

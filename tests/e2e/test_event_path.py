@@ -69,6 +69,7 @@ def path(request, tmp_path, monkeypatch):
     places = {
         "RECSYS_ARTIFACTS": f"s3://{bucket}/artifacts",
         "RECSYS_EVENTS": f"s3://{bucket}/events",
+        "RECSYS_RUNS": f"s3://{bucket}/runs",
         "RECSYS_REGISTRY": f"dynamodb://{aws.table()}",
         "RECSYS_ONLINE": f"dynamodb://{aws.table()}",
         "RECSYS_QUEUE": f"sqs://{queue.name}",

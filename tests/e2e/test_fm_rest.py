@@ -101,6 +101,7 @@ def stores_of(shop):
         LocalModelRegistry(var / "registry"),
         SQLiteOnlineStore(var / "online.db"),
         EventLog(LocalLogFiles(var / "events")),
+        LocalLogFiles(var / "runs"),
     )
 
 

@@ -48,7 +48,7 @@ def events(tmp_path_factory):
 
 def at(folder, monkeypatch):
     """Open the stores under a folder, for this process and for every step."""
-    places = {"ARTIFACTS": "file:", "REGISTRY": "file:", "ONLINE": "sqlite:", "EVENTS": "file:"}
+    places = {"ARTIFACTS": "file:", "REGISTRY": "file:", "ONLINE": "sqlite:", "EVENTS": "file:", "RUNS": "file:"}
     for name, scheme in places.items():
         monkeypatch.setenv(f"RECSYS_{name}", f"{scheme}{folder / name.lower()}")
     folder.mkdir(exist_ok=True)
@@ -234,6 +234,7 @@ def on_aws(aws, monkeypatch, folder):
     places = {
         "ARTIFACTS": f"s3://{made.bucket()}/artifacts", "REGISTRY": f"dynamodb://{made.table()}",
         "ONLINE": f"dynamodb://{made.table()}", "EVENTS": f"s3://{made.bucket()}/log", "CACHE": str(folder / "cache"),
+        "RUNS": f"s3://{made.bucket()}/runs",
     }  # fmt: skip
     for name, place in places.items():
         monkeypatch.setenv(f"RECSYS_{name}", place)

@@ -135,6 +135,7 @@ def stores_of(folder):
             LocalModelRegistry(var / "registry"),
             SQLiteOnlineStore(var / "online.db"),
             EventLog(LocalLogFiles(var / "events")),
+            LocalLogFiles(var / "runs"),
         )
     )
     return OPENED[-1]
@@ -551,7 +552,7 @@ def test_what_may_not_be_read_or_written_is_refused_by_name(shop, tmp_path, subt
     (folder / "var").chmod(0o555)
     cases = {
         "ingest secret.csv": (3, r"secret\.csv: may not be read: permission denied"),
-        "ingest e.csv": (5, r"adding events to var/events/.* failed: permission denied"),
+        "ingest e.csv": (5, r"adding to var/events/.* failed: permission denied"),
         "train --set factors=4": (5, r"storing version .* failed: permission denied"),
         f"publish {shop.trained}": (5, r"var/online\.db failed"),
     }

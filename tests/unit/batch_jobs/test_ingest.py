@@ -27,7 +27,8 @@ CSV = "user_id,item_id,rating,timestamp\nanna,tea,5,100\nbo,milk,3,200\n"
 
 @pytest.fixture
 def stores(tmp_path, monkeypatch):
-    for name, scheme in (("ARTIFACTS", "file"), ("REGISTRY", "file"), ("ONLINE", "sqlite"), ("EVENTS", "file")):
+    for name in ("ARTIFACTS", "REGISTRY", "ONLINE", "EVENTS", "RUNS"):
+        scheme = "sqlite" if name == "ONLINE" else "file"
         monkeypatch.setenv(f"RECSYS_{name}", f"{scheme}:{tmp_path / name.lower()}")
     opened = Stores.from_environment()
     yield opened

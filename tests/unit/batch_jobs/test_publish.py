@@ -14,7 +14,8 @@ def test_states_are_written_with_vector_history_and_bias(tmp_path, capsys):
     version = world.publish(machine).version
     world.online.drop_version("shop", version)
     assert world.service.recommend("shop", "u5", 5).strategy == "popular"
-    told = publish(Stores(world.artifacts, world.registry, world.online, None), "shop", version, Screen(as_json=True))
+    stores = Stores(world.artifacts, world.registry, world.online, None, None)
+    told = publish(stores, "shop", version, Screen(as_json=True))
     assert (told["in_service"], told["sequence"]) == (version, 1)
     for row in (0, 5, 39):
         found = world.service.scores("shop", f"u{row}", [f"i{n}" for n in range(N_ITEMS)])

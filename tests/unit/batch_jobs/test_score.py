@@ -38,7 +38,7 @@ def stores(tmp_path):
 
 def of(folder, online=None):
     return Stores(
-        LocalArtifactStore(folder / "a"), LocalModelRegistry(folder / "r"), online or MemoryOnlineStore(), None
+        LocalArtifactStore(folder / "a"), LocalModelRegistry(folder / "r"), online or MemoryOnlineStore(), None, None
     )
 
 
@@ -120,7 +120,7 @@ def machine(tmp_path):
     factors.user_vectors[3] = 0
     machine.export = lambda: factors
     world.publish(machine)
-    return Stores(world.artifacts, world.registry, world.online, None), machine, factors
+    return Stores(world.artifacts, world.registry, world.online, None, None), machine, factors
 
 
 @pytest.mark.parametrize("context", [{"hour": "5"}, {"hour": "5", "device": "phone"}, {"hour": "5", "country": "at"}])
