@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from multiprocessing.connection import wait
 
 from optuna.storages import RDBStorage
@@ -54,6 +55,14 @@ class Budget:
             step(int(min(self.spent, self.seconds)), int(self.seconds), f"{done} trials, {words}")
 
 
+@dataclass(frozen=True)
+class Running:
+    """A trial at work, and the epochs it had reported before it was stopped and begun again."""
+
+    trial: Trial
+    reported: frozenset[int]
+
+
 class Search:
     """One run over a study.
 
@@ -70,7 +79,8 @@ class Search:
         self._storage, self._study, self._space, self._task, self._screen = storage, study, space, task, screen
         self._budget = Budget(space.config.tune, study)
         self._idle: list[Worker] = []
-        self._busy: dict[Worker, Trial] = {}
+        self._busy: dict[Worker, Running] = {}
+        self._count()
 
     def run(self) -> None:
         """Search until the budget is spent, or nothing is left to try; what is unfinished then waits in the study."""
@@ -93,24 +103,28 @@ class Search:
         """Give every worker a trial while there are some; False if none is being worked on."""
         while len(self._busy) < self._space.config.tune.workers and self._more():
             worker = self._idle.pop() if self._idle else Worker(self._task)
-            self._busy[worker] = trial = self._study.ask(self._space.distributions)
-            worker.line.send(self._space.settings(trial.params))
+            trial = self._study.ask(self._space.distributions)
+            reported = self._storage.get_trial(trial._trial_id).intermediate_values
+            self._busy[worker] = Running(trial, frozenset(reported))
+            worker.tell(self._space.settings(trial.params))
         return bool(self._busy)
 
     def _more(self) -> bool:
-        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        if self._space.config.tune.search == "grid" and not waiting:
+        if not self._budget.allows(self._done + len(self._busy)):
             return False
-        return self._budget.allows(len(finished(self._study)) + len(self._busy))
+        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        return bool(waiting) or self._space.config.tune.search != "grid"
 
     def _speaking(self) -> list[Worker]:
         by_line = {worker.line: worker for worker in self._busy}
         return [by_line[line] for line in wait(list(by_line), timeout=0.5)]  # type: ignore[index]
 
     def _heard(self, worker: Worker, message: Epoch | Trained | Exception) -> None:
-        trial = self._busy[worker]
+        trial = self._busy[worker].trial
         if isinstance(message, Epoch):
-            self._reported(worker, trial, message)
+            if message.number not in self._busy[worker].reported:
+                trial.report(message.score, message.number)
+            worker.tell(not trial.should_prune())
             return
         if isinstance(message, Exception):
             self._failed(trial, message)
@@ -125,12 +139,10 @@ class Search:
         else:
             self._idle.append(worker)
         self._budget.note()
+        self._count()
 
-    def _reported(self, worker: Worker, trial: Trial, epoch: Epoch) -> None:
-        # A trial that was stopped and begun again tells once more what it had told.
-        if epoch.number not in self._storage.get_trial(trial._trial_id).intermediate_values:
-            trial.report(epoch.score, epoch.number)
-        worker.line.send(not trial.should_prune())
+    def _count(self) -> None:
+        self._done, self._best = len(finished(self._study)), best_of(self._study)
 
     def _failed(self, trial: Trial, error: Exception) -> None:
         if trial.number == 0:
@@ -140,6 +152,5 @@ class Search:
         self._study.tell(trial, state=TrialState.FAIL)
 
     def _show(self, step: Step) -> None:
-        best = best_of(self._study)
-        words = "no trial yet" if best is None else f"best {self._task.metric} {best.value:.4f}"
-        self._budget.show(step, len(finished(self._study)), words)
+        words = "no trial yet" if self._best is None else f"best {self._task.metric} {self._best.value:.4f}"
+        self._budget.show(step, self._done, words)

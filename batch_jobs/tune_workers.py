@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -17,7 +17,7 @@ from batch_jobs.stores import Stores
 from batch_jobs.train import make_model, with_features
 from recsys.data import Cleaned, Dataset, Interactions, clean
 from recsys.data.cleaning import drop_light_events
-from recsys.errors import InsufficientDataError, RecsysError, StorageError
+from recsys.errors import RecsysError, StorageError
 from recsys.evaluation import evaluate
 
 _SPAWN = multiprocessing.get_context("spawn")  # a fork would copy the locks of threads it leaves behind
@@ -77,6 +77,11 @@ class Worker:
             reason = f"the process of a trial ended with status {self.process.exitcode}"
             return StorageError(f"{reason}. If memory ran out, take fewer workers or factors")
         return message
+
+    def tell(self, what: JobConfig | bool) -> None:
+        """Tell the settings of a trial, or whether it goes on; a process that is no more is heard of by `told`."""
+        with suppress(ConnectionError):
+            self.line.send(what)
 
     def end(self) -> None:
         """End the process, whatever it is at."""
@@ -138,25 +143,18 @@ def _best_epoch(line: Connection[Any, Any], task: Task, prepared: _Prepared, con
     k = int(task.metric.rpartition("@")[2])
     epochs: list[Epoch] = []
 
-    def judged(fitted: Any) -> float | None:
-        if len(fitted.loss) <= _not_judged(fitted):
-            return None
+    def judged(fitted: Any) -> float:
         epochs.append(Epoch(len(fitted.loss), evaluate(fitted, held, k=(k,)).mean(task.metric)))
         line.send(epochs[-1])
         if not line.recv():
             raise _Stopped
         return epochs[-1].score
 
-    model.fit(dataset, on_epoch=judged)
-    if not epochs:
-        raise InsufficientDataError("no epoch was judged", remedy="Raise iterations")
+    if getattr(model, "solver", None) == "gibbs":  # the mean of fewer draws is another model, and so is one looked at
+        judged(model.fit(dataset))
+    else:
+        model.fit(dataset, on_epoch=judged)
     return max(epochs, key=lambda one: (one.score, -one.number))
-
-
-def _not_judged(model: Any) -> int:
-    """Sweeps of a sampler that do not count: a model that ended among them would be another one."""
-    sampled = getattr(model, "solver", None) == "gibbs" and model.iterations > model.burn_in
-    return int(model.burn_in) if sampled else 0
 
 
 @contextmanager
