@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from batch_jobs.config import JobConfig
 from batch_jobs.console import Screen
-from batch_jobs.evaluate import check_test_file, judge, split_of
+from batch_jobs.evaluate import check_test_file, judge
 from batch_jobs.gate import gate_metric
 from batch_jobs.runs import Run, recording
 from batch_jobs.stores import Stores
 from batch_jobs.train import Logged, check_settings, make_servable, read_log
-from recsys.data import Interactions, Split, given_split, split_by_time
+from batch_jobs.tune_parts import sampled, training_part, validation_split
+from recsys.data import Interactions
 from recsys.errors import ConfigError, InsufficientDataError
 from recsys.evaluation.ranking_metrics import RANKING_METRICS
-from recsys.ids import IdMap
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -84,40 +81,6 @@ def tuned_metric(config: JobConfig) -> str:
     return metric
 
 
-def training_part(raw: Interactions, config: JobConfig) -> Interactions:
-    """Return what the search may know of: a test file is not opened, and no other test event is kept.
-
-    Ids are numbered by the training events alone. In the log they may be known first by a test event, and from their
-    order come the first random vectors.
-    """
-    train = raw if config.split.test is not None else split_of(raw, config).train
-    users, user = _by_first_use(train.users, train.user)
-    items, item = _by_first_use(train.items, train.item)
-    return replace(train, users=users, items=items, user=user, item=item)
-
-
-def _by_first_use(ids: IdMap, rows: NDArray[np.int32]) -> tuple[IdMap, NDArray[np.int32]]:
-    used = rows[np.sort(np.unique(rows, return_index=True)[1])]
-    renumbered = np.zeros(len(ids), np.int32)
-    renumbered[used] = np.arange(len(used), dtype=np.int32)
-    return IdMap.from_ids(ids.ids(used)), renumbered[rows]
-
-
-def validation_split(train: Interactions, config: JobConfig) -> Split:
-    """Cut the training part as it was cut from the test part.
-
-    Nobody says how a test file was cut off: where there are times, it is taken for the latest events, else for a
-    random share of them.
-    """
-    if config.split.test is None:
-        return split_of(train, config)
-    share = config.split.test_fraction
-    if train.timestamp is not None:
-        return split_by_time(train, test_fraction=share)
-    held = np.random.default_rng(0).random(len(train)) < share
-    return given_split(train.select(~held).compact(), train.select(held).compact())
-
-
 def _searched(storage: RDBStorage, space: Space, train: Interactions, metric: str, screen: Screen) -> Found:
     """Search until the budget is spent; `InsufficientDataError` if no trial came to an end before."""
     from batch_jobs.tune_result import Found
@@ -128,7 +91,7 @@ def _searched(storage: RDBStorage, space: Space, train: Interactions, metric: st
     told = space.config.tune
     split = validation_split(train, space.config)
     threads = max(1, (os.cpu_count() or 1) // told.workers)
-    task = Task(split.train, _sample(split.test, told.users), metric, threads)
+    task = Task(split.train, sampled(split.test, told.users), metric, threads)
     study = begun(storage, _name(space, train, metric), space, str(make_servable(space.config.model).kind))
     screen.note(f"study {study.study_name}: {len(split.test):,} of {len(train):,} training events for validation")
     Search(storage, study, space, task, screen).run()
@@ -136,12 +99,6 @@ def _searched(storage: RDBStorage, space: Space, train: Interactions, metric: st
     if best is None:
         raise InsufficientDataError("no trial came to an end", remedy="Give it more minutes or fewer iterations")
     return Found(study, space, metric, best)
-
-
-def _sample(validation: Interactions, users: int) -> Interactions:
-    """Return the events of so many users at most, the same in every run."""
-    asked = np.random.default_rng(0).permutation(len(validation.users))[:users]
-    return validation.select(np.isin(validation.user, asked))
 
 
 def _name(space: Space, train: Interactions, metric: str) -> str:
