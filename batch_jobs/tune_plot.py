@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from optuna.distributions import CategoricalDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -34,9 +36,23 @@ def draw(study: Study, metric: str, path: Path) -> None:
         _setting(axis, trials, name, metric)
     for axis in axes[panels:]:
         axis.remove()
-    figure.suptitle(f"{study.study_name}: {len(trials)} trials")
+    bottom, top = _band([trial.value or 0.0 for trial in trials])
+    for axis in axes[:panels]:
+        axis.set_ylim(bottom, top)
+    below = sum((trial.value or 0.0) < bottom for trial in trials)
+    figure.suptitle(
+        f"{study.study_name}: {len(trials)} trials" + (f", {below} of them below the axes" if below else "")
+    )
     with storing(f"writing {path}"), matplotlib.rc_context({"svg.hashsalt": study.study_name, "svg.fonttype": "none"}):
         figure.savefig(path, format="svg", metadata={"Date": None})
+
+
+def _band(values: list[float]) -> tuple[float, float]:
+    """Return the values to be seen: far below the better half nothing is of interest, and it would flatten the rest."""
+    best, least = max(values), min(values)
+    bottom = max(least, best - 3 * (best - statistics.median(values)))
+    margin = 0.05 * (best - bottom or best or 1.0)
+    return bottom - margin, best + margin
 
 
 def _history(axis: Axes, trials: list[FrozenTrial], metric: str) -> None:
@@ -44,6 +60,7 @@ def _history(axis: Axes, trials: list[FrozenTrial], metric: str) -> None:
     done = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     best = [max(one.value or 0.0 for one in done[: at + 1]) for at in range(len(done))]
     axis.step([trial.number for trial in done], best, where="post", color=_BEST, label="best so far")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set(xlabel="trial", ylabel=metric, title="Every trial")
     axis.legend(loc="lower right", fontsize="small")
 
@@ -53,6 +70,7 @@ def _epochs(axis: Axes, trials: list[FrozenTrial], metric: str) -> None:
         epochs = sorted(trial.intermediate_values)
         colour = _COMPLETE if trial.state is TrialState.COMPLETE else _PRUNED
         axis.plot(epochs, [trial.intermediate_values[one] for one in epochs], color=colour, linewidth=0.8, alpha=0.7)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set(xlabel="epoch", ylabel=metric, title="Every epoch")
 
 
