@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
+from batch_jobs import runs_commands
 from batch_jobs.console import Screen
 from batch_jobs.flags import (
     Clean,
@@ -74,11 +75,12 @@ EXIT_STATUS: dict[type[errors.RecsysError], int] = {
 
 app = typer.Typer(
     help="Train, judge, publish and serve recommendations. Stores are named by RECSYS_ARTIFACTS, RECSYS_REGISTRY, "
-    "RECSYS_ONLINE and RECSYS_EVENTS; without them everything lives under ./var.",
+    "RECSYS_ONLINE, RECSYS_EVENTS and RECSYS_RUNS; without them everything lives under ./var.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(runs_commands.app, name="runs")
 
 
 def _version(asked: bool) -> None:

@@ -79,7 +79,7 @@ class Screen:
         table = Table(title=Text(title), title_justify="left", show_header=any(columns))
         for at, name in enumerate(columns):
             numeric = all(isinstance(row[at], int | float) for row in rows)
-            table.add_column(Text(name), justify="right" if numeric else "left")
+            table.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
         for row in rows:
             table.add_row(*(Text(_number(cell) if isinstance(cell, float) else str(cell)) for cell in row))
         self.table(table)

@@ -1,7 +1,7 @@
 """The record of experiments: every run leaves one JSON document that says what it did to what, and how it ended.
 
-``RECSYS_RUNS/ns=NAMESPACE/dt=DAY/ID.json``, written once and never changed. Of people there is nothing in it: counts
-and fingerprints of the events, files by their names, and errors in reading without what they quote of a line.
+``RECSYS_RUNS/ns=NAMESPACE/dt=DAY/TIME-KIND-ID.json``, written once and never changed. Of people there is nothing in it:
+counts and fingerprints of the events, files by their names, and errors in reading without what they quote of a line.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Run(msgspec.Struct, kw_only=True):
     Parameters
     ----------
     id : str
-        Time of the start, kind, and a random part.
+        Random.
     kind : str
         The job: train, evaluate, tune, nightly, or a step of the latter on its own.
     namespace : str
@@ -142,7 +142,7 @@ def begin(kind: str, config: JobConfig) -> Run:
     for table, name in _PATHS:
         settings[table][name] = _file_names(settings[table][name])
     return Run(
-        id=f"{moment:%Y%m%dT%H%M%S}{moment.microsecond // 1000:03}Z-{kind}-{secrets.token_hex(4)}",
+        id=secrets.token_hex(5),
         kind=kind,
         namespace=settings.pop("namespace"),
         started_at=moment.isoformat(timespec="milliseconds"),
@@ -157,7 +157,7 @@ def record(files: LogFiles, run: Run, screen: Screen) -> None:
     text = msgspec.json.format(msgspec.json.encode(run, enc_hook=_plain), indent=1) + b"\n"
     try:
         with files.locked(run.namespace):
-            files.create(run.namespace, f"dt={run.started_at[:10]}/{run.id}.json", lambda file: file.write(text))
+            files.create(run.namespace, _name(run), lambda file: file.write(text))
     except RecsysError as error:
         screen.note(f"this run is not on record: {error}")
 
@@ -166,7 +166,7 @@ def names(files: LogFiles, namespace: str | None = None, kind: str | None = None
     """Return namespace and file of every run, or of those of a namespace or a kind; newest first."""
     spaces = files.namespaces() if namespace is None else [namespace]
     found = [(space, name) for space in spaces for name in files.names(space)]
-    return sorted((one for one in found if kind in (None, _id(one[1]).split("-")[1])), key=lambda one: one[1])[::-1]
+    return sorted((one for one in found if kind in (None, one[1].split("-")[-2])), key=lambda one: one[1])[::-1]
 
 
 def read(files: LogFiles, namespace: str, name: str) -> Run:
@@ -181,7 +181,7 @@ def read(files: LogFiles, namespace: str, name: str) -> Run:
 def find(files: LogFiles, run_id: str) -> Run:
     """Read the run of an id; `NotFoundError` if there is none."""
     for namespace, name in names(files):
-        if _id(name) == run_id:
+        if name.endswith(f"-{run_id}.json"):
             return read(files, namespace, name)
     raise NotFoundError(f"there is no run {run_id!r} under {files}. recsys runs lists them")
 
@@ -205,8 +205,10 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else str(value)
 
 
-def _id(name: str) -> str:
-    return name.rpartition("/")[2].removesuffix(".json")
+def _name(run: Run) -> str:
+    """Return the file: days and times sort, and the kind is known without reading it."""
+    day, time_ = run.started_at[:10], re.sub("[-:.]", "", run.started_at.partition("+")[0])
+    return f"dt={day}/{time_}Z-{run.kind}-{run.id}.json"
 
 
 def _file_names(paths: Any) -> Any:

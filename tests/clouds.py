@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import uuid
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -55,6 +56,34 @@ app.main()
 """
 _BIN = Path(sys.executable).parent
 _PATIENCE_S = 60
+
+
+class Aws:
+    """Makes what a test needs, each time a new one."""
+
+    def bucket(self):
+        name = f"bucket-{uuid.uuid4().hex}"
+        place = {"LocationConstraint": os.environ["AWS_REGION"]}
+        self.client("s3").create_bucket(Bucket=name, CreateBucketConfiguration=place)
+        return name
+
+    def table(self):
+        name = f"table-{uuid.uuid4().hex}"
+        client = self.client("dynamodb")
+        client.create_table(
+            TableName=name,
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in ("pk", "sk")],
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+        )
+        expiry = {"Enabled": True, "AttributeName": "expires"}
+        client.update_time_to_live(TableName=name, TimeToLiveSpecification=expiry)
+        return name
+
+    def client(self, service):
+        import boto3
+
+        return boto3.client(service)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import uuid
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,7 +17,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
-from clouds import cloud
+from clouds import Aws, cloud
 from hypothesis import settings
 
 settings.register_profile("dev", max_examples=50, deadline=None)
@@ -51,31 +50,3 @@ def aws(clouds, monkeypatch):
         return Aws()
 
     return enter
-
-
-class Aws:
-    """Makes what a test needs, each time a new one."""
-
-    def bucket(self):
-        name = f"bucket-{uuid.uuid4().hex}"
-        place = {"LocationConstraint": os.environ["AWS_REGION"]}
-        self.client("s3").create_bucket(Bucket=name, CreateBucketConfiguration=place)
-        return name
-
-    def table(self):
-        name = f"table-{uuid.uuid4().hex}"
-        client = self.client("dynamodb")
-        client.create_table(
-            TableName=name,
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in ("pk", "sk")],
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-        )
-        expiry = {"Enabled": True, "AttributeName": "expires"}
-        client.update_time_to_live(TableName=name, TimeToLiveSpecification=expiry)
-        return name
-
-    def client(self, service):
-        import boto3
-
-        return boto3.client(service)

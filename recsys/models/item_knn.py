@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
 import scipy.sparse as sp
-from implicit.nearest_neighbours import ItemItemRecommender
 
 from recsys.data.dataset import Dataset
 from recsys.errors import ConfigError
@@ -15,6 +15,10 @@ from recsys.index import top_k
 from recsys.models.base import Progress
 from recsys.models.fitted import Fitted, checked_k
 from recsys.recommendations import Recommendations
+
+with warnings.catch_warnings():  # in a notebook its tqdm misses widgets, for bars that nobody is shown
+    warnings.filterwarnings("ignore", "IProgress not found")
+    from implicit.nearest_neighbours import ItemItemRecommender
 
 _BLOCK = 512  # users scored at a time: bounds the dense scores to 512 x n_items floats
 

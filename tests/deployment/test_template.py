@@ -29,11 +29,13 @@ NEEDS = {  # by what our code calls: an item of a transaction is put by PutItem,
     "TrainRole": {
         "EventLog": S3["add"] | {"s3:AbortMultipartUpload", "s3:DeleteObject"},
         "Artifacts": S3["add"] | {"s3:AbortMultipartUpload"},
+        "Runs": {"s3:GetObject", "s3:PutObject"},
         "Models": {"dynamodb:GetItem"},
         "Online": {"dynamodb:Query", "dynamodb:BatchWriteItem"},
     },
     "PublishRole": {
         "Artifacts": S3["read"],
+        "Runs": {"s3:GetObject", "s3:PutObject"},
         "Models": {"dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem"},
         "Online": {"dynamodb:Query", "dynamodb:BatchWriteItem"},
     },
@@ -80,12 +82,13 @@ def allowed(properties):
 
 
 def granted(role):
-    """What a role may do, by the store it may do it to."""
+    """What a role may do, by the store it may do it to; the runs lie in the bucket of the artefacts."""
     found = {}
     for actions, resources in allowed(role):
         for store in STORES:
-            if any(f'"{store}"' in text or f"${{{store}." in text for text in map(json.dumps, resources)):
-                found.setdefault(store, set()).update(actions)
+            for text in map(json.dumps, resources):
+                if f'"{store}"' in text or f"${{{store}." in text:
+                    found.setdefault("Runs" if "/runs/" in text else store, set()).update(actions)
     return found
 
 
@@ -230,6 +233,8 @@ def hold_back(template):
         grant("ApiRole", ["s3:GetObject", "s3:PutObject"], {"Fn::Sub": "${Artifacts.Arn}/models/*"}),
         grant("TrainRole", "dynamodb:UpdateItem", {"Fn::GetAtt": ["Models", "Arn"]}),
         grant("PublishRole", "s3:DeleteObject", {"Fn::Sub": "${Artifacts.Arn}/models/*"}),
+        grant("PublishRole", "s3:PutObject", {"Fn::Sub": "${Artifacts.Arn}/models/*"}),
+        grant("ApiRole", "s3:GetObject", {"Fn::Sub": "${Artifacts.Arn}/runs/*"}),
         grant("TakeInRole", "s3:*", {"Fn::GetAtt": ["Failures", "Arn"]}),
         remove("Resources", "ApiRole", "Properties", "Policies", 0, "PolicyDocument", "Statement", 2),
         grant("PublishRole", "sqs:SendMessage", "*"),

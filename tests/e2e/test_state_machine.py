@@ -16,6 +16,7 @@ from batch_jobs import nightly
 from batch_jobs.config import load
 from batch_jobs.console import Screen
 from batch_jobs.publish import publish
+from batch_jobs.runs import begin
 from batch_jobs.stores import Stores
 from recsys.errors import StorageError, TrainingDivergedError
 
@@ -200,9 +201,12 @@ def test_after_a_failure_the_old_version_serves_and_the_reason_is_told(shop, fau
 
 def promote_another(shop):
     """What another operator does while the machine trains."""
-    other = nightly.STEPS["train"](
-        shop.stores, load(None, job(model=POPULAR)), {"judge": {"metrics": {}, "split": "time"}}, Screen(as_json=True)
+    told, config, screen = (
+        {"judge": {"metrics": {}, "split": "time"}},
+        load(None, job(model=POPULAR)),
+        Screen(as_json=True),
     )
+    other = nightly.STEPS["train"](shop.stores, config, told, screen, begin("train", config))
     publish(shop.stores, "shop", other["version"], Screen(as_json=True))
     shop.version, shop.lists = other["version"], lists(shop.stores)
 

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -167,3 +168,89 @@ def test_a_place_that_is_lost_at_reading_says_so(monkeypatch, aws):
     monkeypatch.setenv("RECSYS_RUNS", "s3://no-such-bucket/runs")
     with pytest.raises(StorageError):
         runs.names(log_files("RECSYS_RUNS"))
+
+
+@pytest.fixture
+def two(recsys):
+    """Two runs of `evaluate` on the same events, the older one first."""
+    recsys("ingest", "events of anna.csv")
+    recsys("evaluate", "--set", "factors=4", "--set", "regularization=0.00003")
+    recsys("evaluate", "--set", "factors=8", "--set", "regularization=0.00003")
+    return [one["id"] for one in recsys("runs")["runs"]][::-1]
+
+
+def test_runs_are_listed_the_newest_first(two, recsys, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    recsys("train", "--namespace", "shop", status=3)
+    assert [one["kind"] for one in recsys("runs")["runs"]] == ["train", "evaluate", "evaluate"]
+    assert [one["id"] for one in recsys("runs", "--limit", "1", "--kind", "evaluate")["runs"]] == two[1:]
+    assert [one["outcome"] for one in recsys("runs", "--namespace", "shop")["runs"]] == ["InsufficientDataError"]
+    assert recsys("runs", "show", two[0])["settings"]["model"]["factors"] == 4
+    assert "there is no run 'x'" in recsys("runs", "show", "x", status=2)["error"]
+    assert cli.run(["runs"]) == cli.run(["runs", "show", two[0]]) == cli.run(["runs", "compare", *two]) == 0
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in (*two, "InsufficientDataError", "ndcg@20 0.", "3e-05", "item_knn"))
+
+
+def test_a_damaged_run_is_named_and_the_others_are_listed(two, place, recsys):
+    [path] = (place / "var" / "runs").rglob(f"*{two[0]}.json")
+    path.write_text("{")
+    told = recsys("runs")
+    assert [one["id"] for one in told["runs"]] == two[1:]
+    assert path.name in told["notes"][0]
+    assert "is no run of this release" in recsys("runs", "show", two[0], status=3)["error"]
+
+
+def test_two_runs_are_compared_by_what_differs(two, recsys):
+    told = recsys("runs", "compare", *two)
+    assert told["settings"] == {"model.factors": [4, 8]}
+    means = [recsys("runs", "show", one)["metrics"]["ndcg@20"] for one in two]
+    assert told["metrics"]["ndcg@20"] == means
+    assert (told["same_data"], told["data"]) == (True, "the same events, and the same of them held out")
+
+
+def test_runs_on_other_data_say_so(two, place, recsys):
+    recsys("evaluate", "--config", str(config_of(place, "[split]\ntest_fraction = 0.3\n")))
+    (place / "one.csv").write_text("user,item,timestamp\nx,i1,1\n")
+    recsys("ingest", "one.csv")
+    recsys("train", "--set", "factors=4")
+    recsys("train", "--namespace", "empty", status=3)
+    empty, train, elsewhere = (one["id"] for one in recsys("runs", "--limit", "3")["runs"])
+    for other, same, words in (
+        (elsewhere, False, "others held out"),
+        (train, False, "not the same events"),
+        (empty, None, f"run {empty} ended before"),
+    ):
+        told = recsys("runs", "compare", two[0], other)
+        assert told["same_data"] is same
+        assert words in told["data"]
+
+
+def config_of(place, text):
+    (place / "job.toml").write_text(text)
+    return place / "job.toml"
+
+
+def test_without_mlflow_its_export_names_what_to_install(two, recsys):
+    if find_spec("mlflow") is None:
+        assert "pip install mlflow" in recsys("runs", "export", "--to", "mlflow", status=2)["error"]
+
+
+@pytest.mark.filterwarnings("ignore")  # those of MLflow and what it brings are not ours
+def test_mlflow_holds_what_was_exported_once(two, place, recsys, monkeypatch):
+    tracking = pytest.importorskip("mlflow.tracking")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{place}/mlflow.db")
+    recsys("nightly", "--set", "iterations=0", status=2)
+    assert recsys("runs", "export", "--kind", "evaluate")["added"] == 2
+    told = recsys("runs", "export", "--to", "mlflow")
+    assert (told["added"], told["there_already"]) == (1, 2)
+    client = tracking.MlflowClient()
+    experiment = client.get_experiment_by_name("recsys/default").experiment_id
+    found = {one.data.tags["recsys.run"]: one for one in client.search_runs([experiment])}
+    assert len(found) == 3
+    for one in kept():
+        theirs = found[one.id]
+        assert theirs.info.status == ("FINISHED" if one.outcome == "done" else "FAILED")
+        assert theirs.data.metrics.get("ndcg_at_20") == one.metrics.get("ndcg@20")
+        assert theirs.data.params["model.iterations"] == str(one.settings["model"]["iterations"])
+        assert theirs.data.tags["mlflow.source.git.commit"] == one.code.revision
