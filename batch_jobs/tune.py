@@ -62,7 +62,8 @@ def _tune(stores: Stores, config: JobConfig, final_test: bool, screen: Screen, r
     run.reads(train)
     with quiet(), opened(FOLDER / config.namespace) as storage:
         found = _searched(storage, space, train, metric, screen)
-        run.metric, run.metrics = metric, {f"validation {metric}": found.value}
+        run.metric, run.metrics, run.data["split"] = metric, {metric: found.value}, "validation"
+        run.settings |= {"model": dict(found.settings.model), "clean": dict(found.settings.clean)}
         facts = _told(found, screen)
         if final_test:
             look = _look(stores, storage, found, logged, screen, run)

@@ -97,6 +97,9 @@ def test_the_best_settings_are_better_and_train_takes_them(recsys, found):
     assert (found["trials"], found["failed"]) == (9, 0)
     assert 0 < found["pruned"] < 9
     assert found["best_value"] > found["value_of_settings_given"] == found["history"][0]["value"]
+    first = [run for run in recsys("runs", "--namespace", "shop")["runs"] if run["kind"] == "tune"][-1]
+    assert (first["data"]["split"], first["metrics"]) == ("validation", {"ndcg@20": found["best_value"]})
+    assert first["settings"]["model"]["iterations"] == found["best_settings"]["model.iterations"]
     trained = recsys("train", "--config", found["settings"])
     assert (trained["namespace"], trained["kind"]) == ("shop", "als")
 
