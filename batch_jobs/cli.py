@@ -28,6 +28,7 @@ from batch_jobs.flags import (
     Delimiter,
     EventColumn,
     Files,
+    FinalTest,
     Format,
     Fraction,
     Header,
@@ -36,10 +37,13 @@ from batch_jobs.flags import (
     Items,
     Json,
     Ks,
+    Metric,
+    Minutes,
     Model,
     Namespace,
     OnError,
     Output,
+    Searcher,
     Set,
     Shards,
     Split,
@@ -47,11 +51,13 @@ from batch_jobs.flags import (
     Threads,
     TimeColumn,
     ToStore,
+    Trials,
     Unit,
     UserColumn,
     UserField,
     Users,
     WeightColumn,
+    Workers,
     context_of,
     settings,
 )
@@ -143,6 +149,29 @@ def evaluate(
 
     told = settings(flags.params)
     _run("evaluate", as_json, lambda stores, screen: job(stores, told, screen))
+
+
+@app.command()
+def tune(
+    flags: typer.Context,
+    config: Config = None, namespace: Namespace = None, model: Model = None, set_: Set = None, clean: Clean = None,
+    user_field: UserField = None, item_field: ItemField = None, context_field: ContextField = None,
+    search: Searcher = None, trials: Trials = None, minutes: Minutes = None, metric: Metric = None,
+    workers: Workers = None, final_test: FinalTest = False,
+    split: Split = None, test_fraction: Fraction = None, test: Test = None, k: Ks = None, as_json: Json = False,
+    format: Format = None, on_error: OnError = None, delimiter: Delimiter = None, header: Header = None,
+    timestamp_unit: Unit = None, user_column: UserColumn = None, item_column: ItemColumn = None,
+    weight_column: WeightColumn = None, timestamp_column: TimeColumn = None, event_column: EventColumn = None,
+    context_column: ContextColumn = None,
+) -> None:  # fmt: skip
+    """Search the settings of a model on a validation part, and write the best to var/tune/NAMESPACE/best.toml.
+
+    The part that --split and --test hold out is not looked at, but for --final-test. Running it again goes on.
+    """
+    from batch_jobs.tune import tune as job
+
+    told = settings(flags.params)
+    _run("tune", as_json, lambda stores, screen: job(stores, told, final_test, screen))
 
 
 @app.command()

@@ -107,6 +107,60 @@ class GateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ConfigError("[gate] max_drop and min_coverage are numbers from 0 to 1, not NaN")
 
 
+class Span(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a setting is searched: from `low` to `high`, evenly by size or, with `log`, by logarithm; or `choices`.
+
+    Two whole numbers make a whole number.
+    """
+
+    low: int | float | None = None
+    high: int | float | None = None
+    log: bool = False
+    choices: tuple[bool | int | float | str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what nothing can be drawn from."""
+        if self.choices and (self.low, self.high, self.log) == (None, None, False):
+            return
+        if self.choices or self.low is None or self.high is None:
+            raise ConfigError("a searched setting has low and high, or choices")
+        if not (-math.inf < self.low < self.high < math.inf) or (self.log and self.low <= 0):
+            raise ConfigError("low is below high, above 0 where log is true, and both are finite")
+
+    @property
+    def ends(self) -> tuple[int | float, int | float]:
+        """Low and high, where there are no choices."""
+        assert self.low is not None
+        assert self.high is not None
+        return self.low, self.high
+
+
+class SpaceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is searched, by the names of `[model]` and `[clean]`."""
+
+    model: dict[str, Span] = {}
+    clean: dict[str, Span] = {}
+
+
+class TuneConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How settings are searched; an empty `space` is the usual one of the kind of model.
+
+    The budget is `trials` in all, or `minutes` of work, whichever ends first; without either 50 trials. A trial is
+    judged by `metric`, that of the gate where it is not given, on at most `users` of the validation part. With `prune`
+    it ends when it falls behind those before it.
+    """
+
+    search: Literal["tpe", "random", "grid"] = "tpe"
+    trials: Count | None = None
+    minutes: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    metric: str | None = None
+    users: Count = 10_000
+    workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
+    prune: bool = True
+    seed: Annotated[int, msgspec.Meta(ge=0)] = 0
+    space: SpaceConfig = SpaceConfig()
+
+
 class JobConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything `recsys nightly` does; the other commands use their part of it."""
 
@@ -118,6 +172,7 @@ class JobConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: dict[str, Any] = {}
     evaluate: EvaluateConfig = EvaluateConfig()
     gate: GateConfig = GateConfig()
+    tune: TuneConfig = TuneConfig()
 
     def __post_init__(self) -> None:
         """Check what types alone cannot say."""

@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-Step = Callable[[int, int], None]
-"""Called with (steps done, steps in all)."""
+
+class Step(Protocol):
+    """Moves a bar; another title may come with every step."""
+
+    def __call__(self, done: int, total: int, title: str | None = None, /) -> None:
+        """Tell the steps done and the steps in all."""
 
 
 class Screen:
@@ -47,8 +51,8 @@ class Screen:
         with Progress(*columns, console=self._err, disable=self.as_json) as progress:
             task, start = progress.add_task(title, total=None), time.monotonic()
 
-            def step(done: int, total: int) -> None:
-                progress.update(task, completed=done, total=total)
+            def step(done: int, total: int, title: str | None = None) -> None:
+                progress.update(task, completed=done, total=total, description=title)
 
             try:
                 yield step

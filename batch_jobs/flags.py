@@ -76,6 +76,15 @@ Fraction = Annotated[float | None, typer.Option("--test-fraction", help="Share o
 Test = Annotated[Path | None, typer.Option("--test", help="File with the events to be predicted.", readable=False)]
 Ks = Annotated[list[int] | None, typer.Option("--k", help="List length to judge at; repeatable.")]
 
+Searcher = Annotated[str | None, typer.Option("--search", help="tpe (Bayesian, the default), random or grid.")]
+Trials = Annotated[int | None, typer.Option("--trials", help="Budget of the study in trials (default: 50).")]
+Minutes = Annotated[float | None, typer.Option("--minutes", help="Budget of the study in minutes of work.")]
+Metric = Annotated[str | None, typer.Option("--metric", help="What trials are judged by, such as recall@20.")]
+Workers = Annotated[int | None, typer.Option("--workers", help="Processes that train; they share the cores.")]
+FinalTest = Annotated[
+    bool, typer.Option("--final-test", help="At the end, judge the best settings on the test part, once.")
+]
+
 
 def settings(flags: Mapping[str, Any]) -> JobConfig:
     """Return the settings of a command: those of --config and, over them, its flags by the names of its parameters."""
@@ -101,6 +110,7 @@ def settings(flags: Mapping[str, Any]) -> JobConfig:
                 "test": _text(flags, "test"),
             },
             "evaluate": {"k": tuple(flags.get("k") or ())},
+            "tune": {name: flags.get(name) for name in ("search", "trials", "minutes", "metric", "workers")},
         },
     )
 

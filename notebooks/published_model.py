@@ -15,9 +15,9 @@
 # again this morning, but from the artefact in S3 that the API answers from.
 #
 # Where that is, the environment says, here as everywhere in the suite: `RECSYS_ARTIFACTS=s3://...`,
-# `RECSYS_REGISTRY=dynamodb://...` and `RECSYS_ONLINE=dynamodb://...` with the usual credentials, `AWS_ENDPOINT_URL`
-# if it is not AWS itself. Without them these are files under `./var`. The namespace is that of the commands in the
-# README.
+# `RECSYS_REGISTRY=dynamodb://...` and `RECSYS_ONLINE=dynamodb://...` with the usual credentials, `AWS_ENDPOINT_URL` if
+# it is not AWS itself. Without AWS, `file:../var/artifacts`, `file:../var/registry` and `sqlite:../var/online.db` are
+# what the commands of the README leave in the folder above this one, and the namespace is theirs.
 
 # %%
 import os
@@ -30,7 +30,7 @@ from recsys.stores import ServingStores
 
 NAMESPACE, READER = "shop", "u132"
 for name in ("RECSYS_ARTIFACTS", "RECSYS_REGISTRY", "RECSYS_ONLINE"):
-    print(f"{name:<17} {os.environ.get(name, 'not set: files under ./var')}")
+    print(f"{name:<17} {os.environ.get(name, 'not set: under ./var')}")
 stores = ServingStores.from_environment()
 
 # %% [markdown]
@@ -41,6 +41,7 @@ stores = ServingStores.from_environment()
 
 # %%
 pointer = stores.registry.current(NAMESPACE)
+assert pointer, f"nothing is published in namespace {NAMESPACE!r}: recsys publish VERSION --namespace {NAMESPACE}"
 stored = stores.artifacts.open(NAMESPACE, pointer.version, manifest_sha256=pointer.manifest_sha256)
 manifest, counts = stored.manifest, stored.manifest.data
 print(f"version  {manifest.version}, number {pointer.sequence} in this namespace, made {manifest.created_at}")
