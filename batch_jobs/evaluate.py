@@ -71,9 +71,9 @@ def split_of(raw: Interactions, config: JobConfig) -> Split:
     return leave_last(raw, split.n)
 
 
-def judge(stores: Stores, config: JobConfig, logged: Logged, screen: Screen) -> Judgement:
-    """Train the candidate on the training part and rank for every test user."""
-    split = split_of(logged.interactions, config)
+def judge(stores: Stores, config: JobConfig, logged: Logged, screen: Screen, split: Split | None = None) -> Judgement:
+    """Train the candidate on the training part of a split, that of the settings if none is given, and rank for all."""
+    split = split or split_of(logged.interactions, config)
     fitted = fit(stores, make_model(config.model), split.train, config, screen)
     models: dict[str, Recommender] = {fitted.model.kind: fitted.model}
     if config.evaluate.baselines:
