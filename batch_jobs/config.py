@@ -91,13 +91,13 @@ class EvaluateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class GateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a candidate must reach (`batch_jobs.gate`); shares are numbers from 0 to 1.
+    """What a candidate must reach, by the rule of `batch_jobs.gate`; shares are numbers from 0 to 1.
 
-    A `metric`, without one NDCG at the greatest k, clearly not more than `max_drop` (a share) below the model in service
-    and the best before, on the share `holdout` of pairs of user and item that no judged candidate learns. `[split]`, if
-    it is set, holds out otherwise. At least `min_users` judged, `min_coverage` of the catalogue shown, at most
-    `max_lost` of known users or items gone, `max_copies` of the users copies of others, and the newest event at most
-    `max_age_days` old.
+    A `metric` (without one NDCG at the greatest k) at most `max_drop`, a share, below the model in service and the best
+    before it, on pairs of user and item that no judged candidate learns: the share `holdout` of them, the same ones
+    every night, unless `[split]` says otherwise. At least `min_users` judged and `min_coverage` of the catalogue shown;
+    at most `max_lost` of the known users or items gone and `max_copies` of the users copies of others; the newest event
+    at most `max_age_days` old.
     """
 
     metric: str | None = None

@@ -25,6 +25,7 @@ from recsys.data.cleaning import drop_light_events
 from recsys.data.sources import Rejected, read_events
 from recsys.data.sources.lines import first_bytes
 from recsys.data.sources.movielens import find_ratings
+from recsys.errors import InsufficientDataError
 from recsys.evaluation import EvaluationResult, evaluate, table
 from recsys.models import ItemKNN, Popularity, Recommender
 
@@ -89,7 +90,11 @@ def judge(stores: Stores, config: JobConfig, logged: Logged, screen: Screen, spl
     results = {}
     for name, model in models.items():
         with screen.bar(f"judging {name}") as step:
-            results[name] = evaluate(model, test, k=config.evaluate.k, progress=step)
+            try:
+                results[name] = evaluate(model, test, k=config.evaluate.k, progress=step)
+            except InsufficientDataError:
+                if name != IN_SERVICE:  # it may know none of tonight's users
+                    raise
     return Judgement(fitted, split, results)
 
 

@@ -12,6 +12,8 @@ from recsys.models.base import Progress
 from recsys.models.fitted import FittedFactors
 from recsys.weights import WeightRule
 
+NOW, BEST = "the model in service", "the best so far"
+
 
 class PublishedModel(FittedFactors):
     """The factors of an artefact over the histories it was trained on.
@@ -34,9 +36,9 @@ class PublishedModel(FittedFactors):
         raise ConfigError("a published model is not trained again; train a new one")
 
 
-def open_model(stores: Stores, namespace: str, version: str) -> PublishedModel:
+def open_model(stores: Stores, namespace: str, version: str, manifest_sha256: str | None = None) -> PublishedModel:
     """Open a stored version, in service or not."""
-    return PublishedModel(unpack(stores.artifacts.open(namespace, version)))
+    return PublishedModel(unpack(stores.artifacts.open(namespace, version, manifest_sha256=manifest_sha256)))
 
 
 def manifest_of(stores: Stores, namespace: str, pointer: Pointer | None) -> ArtifactManifest | None:
@@ -58,7 +60,7 @@ def model_in_service(stores: Stores, namespace: str, split: Split) -> PublishedM
         return None
     window = manifest.data["window"]
     if split.name == "given" or (split.cutoff is not None and window is not None and window[1] < split.cutoff):
-        return open_model(stores, namespace, manifest.version)
+        return open_model(stores, namespace, manifest.version, manifest.sha256)
     return _twin(stores, manifest, split, "twin")
 
 
@@ -66,11 +68,11 @@ def twins(stores: Stores, namespace: str, split: Split) -> dict[str, PublishedMo
     """Return what a candidate is compared with, by name: the stand-in of the model in service, then the best so far."""
     found = {}
     if (now := model_in_service(stores, namespace, split)) is not None:
-        found["the model in service"] = now
+        found[NOW] = now
     manifest = manifest_of(stores, namespace, stores.registry.current(namespace))
     best = None if manifest is None else _twin(stores, manifest, split, "best")
     if best is not None and (now is None or best.manifest.version != now.manifest.version):
-        found["the best so far"] = best
+        found[BEST] = best
     return found
 
 

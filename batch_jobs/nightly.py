@@ -13,9 +13,10 @@ from typing import Any
 from batch_jobs.config import JobConfig, SplitConfig
 from batch_jobs.console import Screen
 from batch_jobs.evaluate import check_test_file, judge, show, split_of
-from batch_jobs.gate import check_artifact, check_log, gate, gate_metric
+from batch_jobs.gate import check_artifact, gate, gate_metric
 from batch_jobs.in_service import manifest_of, open_model, twins
 from batch_jobs.ingest import ingest
+from batch_jobs.log_checks import check_log
 from batch_jobs.publish import publish
 from batch_jobs.stores import Stores
 from batch_jobs.train import check_settings, described, fit, make_model, make_servable, read_log, store
@@ -104,8 +105,9 @@ def _train(stores: Stores, config: JobConfig, told: Told, screen: Screen) -> dic
     fitted = fit(stores, make_model(config.model), logged.interactions, config, screen)
     origin = {"judged_by": judged["split"], "twin": twin, "best": judged["best"] or twin}
     manifest = store(stores, config, fitted, logged, judged["metrics"], origin)
-    models = (open_model(stores, config.namespace, version) for version in (manifest.version, twin))
-    words = check_artifact(*models, logged.interactions, config.gate, gate_metric(config.gate, config.evaluate))
+    metric = gate_metric(config.gate, config.evaluate)
+    artifact, judged_one = (open_model(stores, config.namespace, one) for one in (manifest.version, twin))
+    words = check_artifact(artifact, judged_one, logged.interactions, config.gate, metric)
     screen.note(f"gate: what was trained on all events passes, {words}")
     return described(manifest)
 

@@ -68,22 +68,3 @@ def mixed(first: Hashes, second: Hashes) -> Hashes:
     bits = (bits ^ bits >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ bits >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
     return bits ^ bits >> np.uint64(31)
-
-
-def copied_users(interactions: Interactions, at_least: int = 5) -> NDArray[np.int64]:
-    """Rows of the users whose items and times are, all of them, those of another user.
-
-    Without times only the items count. Users of fewer events than `at_least` can be alike by chance and are left out.
-    """
-    counts = np.bincount(interactions.user, minlength=len(interactions.users))
-    users = np.flatnonzero(counts >= at_least)
-    events = np.argsort(interactions.user, kind="stable")
-    events = events[np.isin(interactions.user[events], users)]
-    item = hashed(interactions.items)[interactions.item[events]]
-    time = np.zeros(len(events), np.uint64)
-    if interactions.timestamp is not None:
-        time = interactions.timestamp[events].astype(np.uint64)
-    # A sum of hashes does not depend on the order of the events.
-    totals = np.add.reduceat(mixed(item, time), np.cumsum(counts[users]) - counts[users]) if len(users) else item
-    _, alike, how_many = np.unique(totals, return_inverse=True, return_counts=True)
-    return users[how_many[alike] > 1]
