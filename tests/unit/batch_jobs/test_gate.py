@@ -151,3 +151,14 @@ def test_a_candidate_meets_the_twin_of_what_is_in_service_after_a_rollback_too(n
     held_out = split.test.user.astype(np.int64) * len(EVENTS.items) + split.test.item
     learned, _ = now.dataset.history.recode(split.test.users, split.test.items)
     assert not np.isin(held_out, learned.user.astype(np.int64) * len(EVENTS.items) + learned.item).any()
+
+
+def test_with_a_file_of_test_events_what_is_judged_is_what_is_published(nights, tmp_path):
+    split = frozen_split(EVENTS, 0.1)
+    users, items = split.test.users.ids(split.test.user), split.test.items.ids(split.test.item)
+    lines = [f"{user},{item}" for user, item in zip(users, items, strict=True)]
+    (tmp_path / "test.csv").write_text("\n".join(["user,item", *lines]))
+    for words in ("nothing is in service yet", "and the model in service 0."):
+        told = nights.run(split.train, split={"kind": "given", "test": str(tmp_path / "test.csv")})
+        assert words in told["judge"]["gate"]
+        assert told["publish"]["in_service"] == told["judge"]["stored"]["version"]
