@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from recsys.data.dataset import Split
 from recsys.data.interactions import Interactions
-from recsys.data.splits import given_split
+from recsys.data.splits import _split
 from recsys.errors import ConfigError
 from recsys.ids import IdMap
 
@@ -51,9 +51,7 @@ def frozen_split(interactions: Interactions, test_fraction: float = 0.2) -> Spli
         raise ConfigError(f"test_fraction is {test_fraction}. Give a number between 0 and 1, such as 0.2")
     pair = mixed(hashed(interactions.users)[interactions.user], hashed(interactions.items)[interactions.item])
     held_out = pair < np.uint64(test_fraction * 2.0**64)
-    train, test = (interactions.select(rows).compact() for rows in (~held_out, held_out))
-    split = given_split(train, test)
-    return Split(split.train, split.test, f"frozen {test_fraction:g}")
+    return _split(interactions, held_out, f"frozen {test_fraction:g}", None)
 
 
 def hashed(ids: IdMap) -> Hashes:
