@@ -91,20 +91,29 @@ class EvaluateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class GateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a candidate must reach: a `metric` at most `max_drop` (a share) below the model in service.
+    """What a candidate must reach, by the rule of `batch_jobs.gate`; shares are numbers from 0 to 1.
 
-    Without a metric it is NDCG at the greatest k.
+    A `metric` (without one NDCG at the greatest k) at most `max_drop`, a share, below the model in service and the best
+    before it, on pairs of user and item that no judged candidate learns: the share `holdout` of them, the same ones
+    every night, unless `[split]` says otherwise. At least `min_users` judged and `min_coverage` of the catalogue shown;
+    at most `max_lost` of the known users or items gone and `max_copies` of the users copies of others; the newest event
+    at most `max_age_days` old.
     """
 
     metric: str | None = None
+    holdout: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.1
     max_drop: Share = 0.1
     min_users: Count = 10
     min_coverage: Share = 0.0
+    max_lost: Share = 0.1
+    max_copies: Share = 0.01
+    max_age_days: Annotated[float, msgspec.Meta(gt=0)] | None = None
 
     def __post_init__(self) -> None:
         """Refuse NaN, with which nothing would ever be refused."""
-        if math.isnan(self.max_drop) or math.isnan(self.min_coverage):
-            raise ConfigError("[gate] max_drop and min_coverage are numbers from 0 to 1, not NaN")
+        for name, value in msgspec.structs.asdict(self).items():
+            if isinstance(value, float) and math.isnan(value):
+                raise ConfigError(f"[gate] {name} is a number, not NaN")
 
 
 class Span(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -26,6 +26,7 @@ from recsys.data.cleaning import drop_light_events
 from recsys.data.sources import Rejected, read_events
 from recsys.data.sources.lines import first_bytes
 from recsys.data.sources.movielens import find_ratings
+from recsys.errors import InsufficientDataError
 from recsys.evaluation import EvaluationResult, evaluate, table
 from recsys.models import ItemKNN, Popularity, Recommender
 
@@ -72,12 +73,17 @@ def split_of(raw: Interactions, config: JobConfig) -> Split:
     return leave_last(raw, split.n)
 
 
-def judge(stores: Stores, config: JobConfig, logged: Logged, screen: Screen, run: Run) -> Judgement:
-    """Train the candidate on the training part and rank for every test user; the record of the run is told of it."""
+def judge(
+    stores: Stores, config: JobConfig, logged: Logged, screen: Screen, run: Run, split: Split | None = None
+) -> Judgement:
+    """Train the candidate on the training part of a split, that of the settings if none is given, and rank for all.
+
+    The record of the run is told of it.
+    """
     model = make_model(config.model)
     run.trains(model)
     run.reads(logged.interactions)
-    split = split_of(logged.interactions, config)
+    split = split or split_of(logged.interactions, config)
     fitted = fit(stores, model, split.train, config, screen)
     models: dict[str, Recommender] = {fitted.model.kind: fitted.model}
     if config.evaluate.baselines:
@@ -93,7 +99,11 @@ def judge(stores: Stores, config: JobConfig, logged: Logged, screen: Screen, run
     results = {}
     for name, model in models.items():
         with screen.bar(f"judging {name}") as step:
-            results[name] = evaluate(model, test, k=config.evaluate.k, progress=step)
+            try:
+                results[name] = evaluate(model, test, k=config.evaluate.k, progress=step)
+            except InsufficientDataError:
+                if name != IN_SERVICE:  # it may know none of tonight's users
+                    raise
     run.judges(split.name, split.test, fitted.model.kind, results)
     return Judgement(fitted, split, results)
 

@@ -10,16 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from batch_jobs.config import JobConfig
+from batch_jobs.config import JobConfig, SplitConfig
 from batch_jobs.console import Screen
-from batch_jobs.evaluate import check_test_file, judge, show
-from batch_jobs.gate import gate, gate_metric
+from batch_jobs.evaluate import check_test_file, judge, show, split_of
+from batch_jobs.gate import check_artifact, gate, gate_metric
+from batch_jobs.in_service import manifest_of, open_model, twins
 from batch_jobs.ingest import ingest
+from batch_jobs.log_checks import check_log
 from batch_jobs.publish import publish
 from batch_jobs.runs import Run, recording
 from batch_jobs.stores import Stores
 from batch_jobs.train import check_settings, described, fit, make_model, make_servable, read_log, store
-from recsys.artifacts import ArtifactManifest, Pointer
+from recsys.data import Interactions, Split, frozen_split
 
 Told = Mapping[str, Any]
 """By step: what it told."""
@@ -59,35 +61,61 @@ def _judge(stores: Stores, config: JobConfig, told: Told, screen: Screen, run: R
     """Judge a candidate, and say in words why it passes the gate; a refusal is an error.
 
     What it was judged against is told by its sequence number. A candidate judged by a test file of its own has learned
-    from all events and is stored here: there is nothing left to train.
+    from all events: it is what will be published. Any other is stored as the twin of what will be, to be compared with.
     """
     current = stores.registry.current(config.namespace)
+    manifest = manifest_of(stores, config.namespace, current)
     logged = read_log(stores, config, screen)
-    judgement = judge(stores, config, logged, screen, run)
+    check_log(logged.interactions, manifest, config.gate)
+    split = _split(logged.interactions, config)
+    judgement = judge(stores, config, logged, screen, run, split)
     results = show(judgement, screen)
     metric = gate_metric(config.gate, config.evaluate)
-    verdict = gate(judgement, _manifest(stores, config.namespace, current), config.gate, metric)
-    screen.note(f"gate: passed, {verdict}")
-    name, means = judgement.split.name, judgement.candidate.to_json()["means"]
+    words, best = gate(judgement, manifest, twins(stores, config.namespace, split), config.gate, metric)
+    screen.note(f"gate: passed, {words}")
+    means = judgement.candidate.to_json()["means"]
     metrics = {one: value for one, value in means.items() if value is not None}
-    judged = {"split": name, "gate": verdict, "against": current.sequence if current else 0, "metrics": metrics}
-    if name == "given":
-        manifest = store(stores, config, judgement.fitted, logged, metrics, name)
-        judged["stored"], run.version = described(manifest), manifest.version
-    return {**judged, "results": results}
+    judged = {"judged_by": split.name, "best": best} if split.name == "given" else {"judged_by": split.name}
+    stored = store(stores, config, judgement.fitted, logged, metrics, judged)
+    run.version = stored.version
+    return {
+        "split": split.name,
+        "gate": words,
+        "against": current.sequence if current else 0,
+        "metrics": metrics,
+        "best": best,
+        "stored": described(stored),
+        "results": results,
+    }
+
+
+def _split(events: Interactions, config: JobConfig) -> Split:
+    """Hold out what the gate says, the same every night, unless ``[split]`` says how."""
+    if config.split == SplitConfig():
+        return frozen_split(events, config.gate.holdout)
+    return split_of(events, config)
 
 
 def _train(stores: Stores, config: JobConfig, told: Told, screen: Screen, run: Run) -> dict[str, Any]:
-    """Train what passed on all events and store it: what is served knows the newest, what was judged did not."""
+    """Train what passed on all events and store it: what is served knows the newest, what was judged did not.
+
+    What is stored is then compared with what was judged: it is another model.
+    """
     judged = told["judge"]
-    if "stored" in judged:
+    if judged["split"] == "given":
         return dict(judged["stored"])
     logged, model = read_log(stores, config, screen), make_model(config.model)
+    twin = judged["stored"]["version"]
     run.trains(model)
     run.reads(logged.interactions)
     fitted = fit(stores, model, logged.interactions, config, screen)
-    manifest = store(stores, config, fitted, logged, judged["metrics"], judged["split"])
+    origin = {"judged_by": judged["split"], "twin": twin, "best": judged["best"] or twin}
+    manifest = store(stores, config, fitted, logged, judged["metrics"], origin)
     run.version = manifest.version
+    metric = gate_metric(config.gate, config.evaluate)
+    artifact, judged_one = (open_model(stores, config.namespace, one) for one in (manifest.version, twin))
+    words = check_artifact(artifact, judged_one, logged.interactions, config.gate, metric)
+    screen.note(f"gate: what was trained on all events passes, {words}")
     return described(manifest)
 
 
@@ -105,9 +133,3 @@ STEPS: dict[str, Callable[[Stores, JobConfig, Told, Screen, Run], dict[str, Any]
 }
 """The steps in order. Repeating one is safe: a repeated train makes a second version, and only the one told last is
 published; publishing it again changes nothing."""
-
-
-def _manifest(stores: Stores, namespace: str, pointer: Pointer | None) -> ArtifactManifest | None:
-    if pointer is None:
-        return None
-    return stores.artifacts.open(namespace, pointer.version, manifest_sha256=pointer.manifest_sha256, names=()).manifest

@@ -143,9 +143,13 @@ def store(
     fitted: Fit,
     logged: Logged,
     metrics: Mapping[str, float],
-    judged: str | None,
+    judged: Mapping[str, str | None],
 ) -> ArtifactManifest:
-    """Pack a fitted model, one of `make_servable`, and store it as a new version."""
+    """Pack a fitted model, one of `make_servable`, and store it as a new version.
+
+    `judged` goes into the data of the manifest: by which split (``judged_by``), and, where another version was judged
+    in its place, which one (``twin``) and which is the best so far (``best``).
+    """
     model: Any = fitted.model
     servable: ServableRecommender = model
     factors, dataset = servable.export(), servable.dataset
@@ -167,7 +171,7 @@ def store(
         "window": dataset.interactions.window,
         "events_through": logged.events_through,
         "log_files": logged.files,
-        "judged_by": judged,
+        **judged,
     }
     manifest = describe(config.namespace, model.kind, arrays, config=settings, data=data, metrics=metrics)
     try:
@@ -186,7 +190,7 @@ def train(stores: Stores, config: JobConfig, screen: Screen) -> dict[str, Any]:
         logged = read_log(stores, config, screen)
         run.reads(logged.interactions)
         fitted = fit(stores, model, logged.interactions, config, screen)
-        manifest = store(stores, config, fitted, logged, {}, None)
+        manifest = store(stores, config, fitted, logged, {}, {"judged_by": None})
         run.version = manifest.version
     return described(manifest)
 

@@ -4,6 +4,7 @@ from recsys.data.cleaning import Cleaned, clean
 from recsys.data.dataset import Dataset, Split
 from recsys.data.events_table import EVENT_SCHEMA, to_interactions
 from recsys.data.features import Encoders, FeatureMatrix, Features
+from recsys.data.holdout import frozen_split
 from recsys.data.interactions import Interactions, interactions_from_tuples
 from recsys.data.sampling import balanced_weights, sample_negatives
 from recsys.data.sources import DataWarning, read_interactions, read_libffm, read_libsvm, read_table
@@ -21,6 +22,7 @@ __all__ = [
     "Split",
     "balanced_weights",
     "clean",
+    "frozen_split",
     "given_split",
     "interactions_from_tuples",
     "leave_last",

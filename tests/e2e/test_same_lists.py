@@ -123,6 +123,6 @@ def test_train_and_publish_step_by_step_and_the_gate(shop):
     assert set(judged["results"]) == {"als", "popularity", "item_knn"}
     shop.recsys("nightly", *SETTINGS)
     refused = shop.recsys("nightly", "--model", "popularity", status=4)
-    assert refused.startswith("error: ndcg@20 0.1")
+    assert refused.startswith("error: the candidate reaches ndcg@20 0.1")
     assert "a drop of more than 10% is refused" in refused
     assert shop.recsys("recommend")["model_version"] != trained["version"]

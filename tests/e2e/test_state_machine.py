@@ -5,6 +5,7 @@ import os
 import shutil
 import threading
 from contextlib import closing
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,8 +17,8 @@ from batch_jobs import nightly
 from batch_jobs.config import load
 from batch_jobs.console import Screen
 from batch_jobs.publish import publish
-from batch_jobs.runs import begin
 from batch_jobs.stores import Stores
+from batch_jobs.train import train
 from recsys.errors import StorageError, TrainingDivergedError
 
 USERS = [f"u{n}" for n in range(60)]
@@ -169,6 +170,18 @@ FAULTS = {
 }
 
 
+def zeros(fit):
+    """Lose all that a model has learned."""
+
+    def sabotaged(*arguments):
+        fitted = fit(*arguments)
+        factors = fitted.model.export()
+        fitted.model._keep(fitted.model.dataset, replace(factors, user_vectors=np.zeros_like(factors.user_vectors)))
+        return fitted
+
+    return sabotaged
+
+
 def check_old_version(shop):
     assert shop.stores.registry.current("shop").version == shop.version
     assert lists(shop.stores) == shop.lists
@@ -191,6 +204,16 @@ def test_a_refusal_is_not_tried_again_and_told_in_words(shop, settings, error, w
     check_old_version(shop)
 
 
+@pytest.mark.parametrize("compute", ["lambda", "batch"])
+def test_what_was_judged_good_and_went_wrong_in_the_last_training_is_not_published(shop, monkeypatch, compute):
+    monkeypatch.setattr(nightly, "fit", zeros(nightly.fit))
+    machine = StepFunctions()
+    words = "what was trained on all events reaches ndcg@20 0."
+    check_told(machine.run(shop.tonight, compute=compute), "GateRefusedError", words)
+    assert (machine.waits, machine.calls[-1]) == ([], "train")
+    check_old_version(shop)
+
+
 @pytest.mark.parametrize(("faults", "error", "words"), FAULTS.values(), ids=FAULTS)
 def test_after_a_failure_the_old_version_serves_and_the_reason_is_told(shop, faults, error, words):
     machine = StepFunctions(timeouts={"Train": 1})
@@ -201,12 +224,7 @@ def test_after_a_failure_the_old_version_serves_and_the_reason_is_told(shop, fau
 
 def promote_another(shop):
     """What another operator does while the machine trains."""
-    told, config, screen = (
-        {"judge": {"metrics": {}, "split": "time"}},
-        load(None, job(model=POPULAR)),
-        Screen(as_json=True),
-    )
-    other = nightly.STEPS["train"](shop.stores, config, told, screen, begin("train", config))
+    other = train(shop.stores, load(None, job(model=POPULAR)), Screen(as_json=True))
     publish(shop.stores, "shop", other["version"], Screen(as_json=True))
     shop.version, shop.lists = other["version"], lists(shop.stores)
 
@@ -289,7 +307,7 @@ def silent(shop, monkeypatch):
 
 def obstinate(shop, monkeypatch):
     """Go on after a refusal."""
-    monkeypatch.setattr(nightly, "gate", lambda *_: "waved through")
+    monkeypatch.setattr(nightly, "gate", lambda *_: ("waved through", None))
     return DEFINITION, {}
 
 

@@ -38,7 +38,7 @@ def write(place, header, *more):
 def test_users_and_items_alone_go_the_whole_way(place, recsys):
     write(place, "user,item")
     told = recsys("nightly", "e.csv", "--set", "factors=8", "--json")
-    assert (told["split"], told["users"]) == ("leave-last 1 by position", 60)
+    assert (told["split"], told["users"]) == ("frozen 0.1", 60)
     assert (told["columns_used"], told["columns_unused"]) == ({"user": "user", "item": "item"}, [])
 
 
