@@ -63,6 +63,7 @@ def _judge(stores: Stores, config: JobConfig, told: Told, screen: Screen, run: R
     """
     current = stores.registry.current(config.namespace)
     logged = read_log(stores, config, screen)
+    run.reads(logged.interactions)
     judgement = judge(stores, config, logged, screen, run)
     results = show(judgement, screen)
     metric = gate_metric(config.gate, config.evaluate)
