@@ -82,7 +82,6 @@ def judge(
     """
     model = make_model(config.model)
     run.trains(model)
-    run.reads(logged.interactions)
     split = split or split_of(logged.interactions, config)
     fitted = fit(stores, model, split.train, config, screen)
     models: dict[str, Recommender] = {fitted.model.kind: fitted.model}
@@ -119,7 +118,9 @@ def evaluate_job(stores: Stores, config: JobConfig, screen: Screen) -> dict[str,
     with recording(stores.runs, "evaluate", config, screen) as run:
         check_settings(config)
         check_test_file(config)
-        judgement = judge(stores, config, read_log(stores, config, screen), screen, run)
+        logged = read_log(stores, config, screen)
+        run.reads(logged.interactions)
+        judgement = judge(stores, config, logged, screen, run)
     results = show(judgement, screen)
     return {
         "namespace": config.namespace,

@@ -66,6 +66,7 @@ def _judge(stores: Stores, config: JobConfig, told: Told, screen: Screen, run: R
     current = stores.registry.current(config.namespace)
     manifest = manifest_of(stores, config.namespace, current)
     logged = read_log(stores, config, screen)
+    run.reads(logged.interactions)
     check_log(logged.interactions, manifest, config.gate)
     split = _split(logged.interactions, config)
     judgement = judge(stores, config, logged, screen, run, split)

@@ -103,13 +103,17 @@ class Run(msgspec.Struct, kw_only=True):
         self.seed = self.settings["model"].get("seed")
 
     def reads(self, interactions: Interactions) -> None:
-        """Note the events before any cleaning and cutting: what two runs must share to be compared."""
-        self.data |= {
+        """Note the events before any cleaning and cutting: what two runs must share to be compared.
+
+        Where a night reads the log twice, it is what was judged, which the metrics are of.
+        """
+        self.data = {
             "fingerprint": interactions.fingerprint(),
             "events": len(interactions),
             "users": len(interactions.users),
             "items": len(interactions.items),
             "window": interactions.window,
+            **self.data,
         }
 
     def judges(self, split: str, test: Interactions, candidate: str, results: Mapping[str, EvaluationResult]) -> None:

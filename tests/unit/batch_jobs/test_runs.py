@@ -42,7 +42,7 @@ def kept(kind=None):
 
 
 def test_every_job_leaves_a_run(place, recsys):
-    told = recsys("nightly", "events of anna.csv", "--namespace", "shop", "--set", "factors=4")
+    told = recsys("nightly", "events of anna.csv", "--namespace", "shop", "--split", "time", "--set", "factors=4")
     recsys("evaluate", "--namespace", "shop", "--set", "factors=4")
     trained = recsys("train", "--namespace", "shop", "--set", "factors=4", "--set", "seed=5")
     train, evaluate, nightly = kept()
@@ -68,7 +68,8 @@ def test_failures_are_runs_too(place, recsys):
     recsys("nightly", "events of anna.csv", "--set", "factors=4", "--set", "iterations=0", status=2)
     config = place / "strict.toml"
     config.write_text("[gate]\nmin_coverage = 1.0\n")
-    recsys("nightly", "events of anna.csv", "--config", str(config), "--model", "popularity", "--k", "1", status=4)
+    asked = ("--config", str(config), "--model", "popularity", "--k", "1", "--split", "time")
+    recsys("nightly", "events of anna.csv", *asked, status=4)
     refused, wrong, early = kept()
     assert (early.outcome, early.reason) == ("InsufficientDataError", reason)
     assert (wrong.outcome, wrong.metrics) == ("ConfigError", {})
@@ -108,9 +109,9 @@ def test_a_step_of_its_own_leaves_a_run_of_its_name(recsys):
     recsys("step", "judge", "a-night", job)
     recsys("step", "train", "a-night", job)
     train, judge = kept()
-    assert (judge.kind, train.kind, judge.version) == ("judge", "train", None)
+    assert (judge.kind, train.kind) == ("judge", "train")
     assert judge.metrics
-    assert train.version
+    assert train.version not in (None, judge.version)
 
 
 @pytest.mark.parametrize("where", ["local", *CLOUDS])
