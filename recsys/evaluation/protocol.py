@@ -14,8 +14,9 @@ from recsys.data.interactions import Interactions
 from recsys.errors import ConfigError, DataError
 from recsys.evaluation import beyond_accuracy
 from recsys.evaluation.ranking_metrics import RANKING_METRICS, precision
-from recsys.evaluation.relevance import relevant_items
+from recsys.evaluation.relevance import Relevance, relevant_items
 from recsys.evaluation.result import EvaluationResult
+from recsys.evaluation.segments import Traces
 
 if TYPE_CHECKING:
     # The protocol is all that is needed of the models; importing their package would load kernels.
@@ -86,6 +87,7 @@ def evaluate(
         values=MappingProxyType(tally.values),
         overall=MappingProxyType(tally.overall()),
         counts=MappingProxyType(relevance.counts),
+        traces=tally.traces(relevance),
     )
 
 
@@ -99,7 +101,9 @@ class _Tally:
         self.information = beyond_accuracy.self_information(self.popularity, len(dataset.users))
         self.profiles = _profile_popularity(dataset, users, self.popularity)
         self.values = {f"{name}@{k}": np.empty(n_users) for k in lengths for name in RANKING_METRICS}
+        self.dataset, self.users = dataset, users
         self.shown = {k: np.zeros(n_items, np.int64) for k in lengths}
+        self.found = {k: np.zeros(n_items, np.int64) for k in lengths}
         self.list_information = {k: np.empty(n_users) for k in lengths}
         self.list_popularity = {k: np.empty(n_users) for k in lengths}
 
@@ -110,6 +114,7 @@ class _Tally:
             # Lists end with the catalogue; of all metrics, only this one counts the empty ranks up to k.
             self.values[f"precision@{k}"][part] = precision(hits[:, :k], n_relevant, k)
             self.shown[k] += beyond_accuracy.exposure(rows[:, :k], len(self.popularity))
+            self.found[k] += np.bincount(rows[:, :k][hits[:, :k]], minlength=len(self.popularity))
             self.list_information[k][part] = beyond_accuracy.list_means(rows[:, :k], self.information)
             self.list_popularity[k][part] = beyond_accuracy.list_means(rows[:, :k], self.popularity)
 
@@ -121,6 +126,13 @@ class _Tally:
             values[f"novelty@{k}"] = beyond_accuracy.mean_of_lists(self.list_information[k])
             values[f"popularity_lift@{k}"] = beyond_accuracy.popularity_lift(self.list_popularity[k], self.profiles)
         return values
+
+    def traces(self, relevance: Relevance) -> Traces:
+        histories = np.diff(self.dataset.user_items.indptr)[self.users].astype(np.int64)
+        relevant = np.bincount(relevance.pairs % relevance.n_items, minlength=relevance.n_items)
+        return Traces(
+            self.dataset.items, histories, self.popularity.astype(np.int64), relevant, self.shown, self.found
+        )
 
 
 def _lists(model: Recommender, dataset: Dataset, users: NDArray[np.int64], k: int) -> NDArray[np.int32]:
