@@ -1,8 +1,23 @@
 """Judge models by the lists they give, full ranking and counts of what was left out, or by the ratings they predict."""
 
+from recsys.evaluation.comparison import Comparison, Difference, compare, compare_all
 from recsys.evaluation.protocol import evaluate
 from recsys.evaluation.rating_metrics import mae, rmse
 from recsys.evaluation.report import table
 from recsys.evaluation.result import EvaluationResult
+from recsys.evaluation.significance import bca_interval, holm, sign_flip_test
 
-__all__ = ["EvaluationResult", "evaluate", "mae", "rmse", "table"]
+__all__ = [
+    "Comparison",
+    "Difference",
+    "EvaluationResult",
+    "bca_interval",
+    "compare",
+    "compare_all",
+    "evaluate",
+    "holm",
+    "mae",
+    "rmse",
+    "sign_flip_test",
+    "table",
+]
