@@ -8,9 +8,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from batch_jobs.against import IN_SERVICE as IN_SERVICE
+from batch_jobs.against import check_against, stored_models
 from batch_jobs.config import JobConfig, SplitConfig
 from batch_jobs.console import Screen
-from batch_jobs.in_service import model_in_service
+from batch_jobs.findings import Findings, all_metrics
+from batch_jobs.plots import plots
+from batch_jobs.report import checked_page, write_report
 from batch_jobs.stores import Stores
 from batch_jobs.train import Fit, Logged, check_settings, fit, make_model, read_log
 from recsys.data import (
@@ -27,8 +31,6 @@ from recsys.data.sources.lines import first_bytes
 from recsys.data.sources.movielens import find_ratings
 from recsys.evaluation import EvaluationResult, evaluate, table
 from recsys.models import ItemKNN, Popularity, Recommender
-
-IN_SERVICE = "in service"
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,14 +78,12 @@ def judge(stores: Stores, config: JobConfig, logged: Logged, screen: Screen) -> 
     split = split_of(logged.interactions, config)
     fitted = fit(stores, make_model(config.model), split.train, config, screen)
     models: dict[str, Recommender] = {fitted.model.kind: fitted.model}
-    if config.evaluate.baselines:
+    if config.evaluate.baselines or config.evaluate.against is not None:
         dataset = fitted.model.dataset
         for baseline in (Popularity(), ItemKNN()):
             if baseline.kind not in models:
                 models[baseline.kind] = baseline.fit(dataset)
-    current = model_in_service(stores, config.namespace, split)
-    if current is not None:
-        models[IN_SERVICE] = current
+    models |= stored_models(stores, config, split, screen)
     # A test event too light to be positive feedback in training is none in the test either.
     test = drop_light_events(split.test, fitted.cleaned.rule)
     results = {}
@@ -100,18 +100,30 @@ def show(judgement: Judgement, screen: Screen) -> dict[str, Any]:
 
 
 def evaluate_job(stores: Stores, config: JobConfig, screen: Screen) -> dict[str, Any]:
-    """Judge the configured model on the event log; nothing is stored."""
+    """Judge the configured model on the event log; nothing is stored, but a report is written where one is asked for."""
     check_settings(config)
     check_test_file(config)
+    check_against(stores, config)
+    page = None if config.evaluate.report is None else checked_page(config.evaluate.report)
     judgement = judge(stores, config, read_log(stores, config, screen), screen)
     results = show(judgement, screen)
-    return {
+    findings = Findings.of(judgement.results, config.evaluate)
+    for grid in findings.grids():
+        screen.table(grid.rich())
+    facts = {
         "namespace": config.namespace,
         "split": judgement.split.name,
         "train_events": len(judgement.split.train),
         "test_events": len(judgement.split.test),
         "results": results,
+        **findings.to_json(),
     }
+    if page is None:
+        return facts
+    with screen.bar("drawing the report"):
+        plotted = plots(judgement.fitted, judgement.split, judgement.results, findings.k)
+        write_report(page, facts, all_metrics(judgement.results), findings, plotted)
+    return {**facts, "report": str(page)}
 
 
 def _read_test(split: SplitConfig, config: JobConfig) -> Interactions:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from batch_jobs.stores import Stores
-from recsys.artifacts import Artifact, StoredArrays, unpack
+from recsys.artifacts import Artifact, unpack
 from recsys.data import Dataset, Interactions, Split
 from recsys.errors import ConfigError
 from recsys.models.base import Progress
@@ -43,11 +43,6 @@ def model_in_service(stores: Stores, namespace: str, split: Split) -> PublishedM
     if pointer is None:
         return None
     stored = stores.artifacts.open(namespace, pointer.version, manifest_sha256=pointer.manifest_sha256)
-    return unless_seen(stored, split)
-
-
-def unless_seen(stored: StoredArrays, split: Split) -> PublishedModel | None:
-    """Return the model of an artefact, or None if it may have learned from test events, as `model_in_service` says."""
     window = stored.manifest.data["window"]
     unseen = split.name == "given" or (split.cutoff is not None and window is not None and window[1] < split.cutoff)
     return PublishedModel(unpack(stored)) if unseen else None

@@ -88,7 +88,7 @@ def by_history(results: Mapping[str, EvaluationResult], metric: str) -> Chart:
         "Accuracy by length of history",
         "Mean over the users with so many training items. Below each class stands its number of users.",
         "training items of the user (number; users below)",
-        f"{metric} (mean of users, 0 to 1)",
+        f"{metric} (mean, 0 to 1)",
         lines,
         _named(buckets, first),
     )
@@ -105,7 +105,7 @@ def coverage_curve(results: Mapping[str, EvaluationResult], k: int) -> Chart:
     return Chart(
         "coverage",
         "Coverage of the catalogue",
-        f"The share of all places in lists of {k} that goes to the most shown items. Where a line reaches 100 % is the "
+        f"The share of all places in lists of {k} that goes to the most shown items. Where a line reaches 100% is the "
         "coverage; the further to the right, the more even.",
         "catalogue, most shown first (% of items)",
         "places in lists (%)",
@@ -148,8 +148,8 @@ def learning(name: str, loss: Sequence[float]) -> Chart:
     return Chart(
         "learning",
         "Learning curve",
-        "What training minimises, after each epoch. It is of training events: it says whether training has settled, not "
-        "how good the lists are.",
+        "What training minimises, after each epoch. It is of training events: it says whether training has settled, "
+        "not how good the lists are.",
         "epoch (number)",
         "training loss (unit of the objective)",
         {name: {float(epoch): float(value) for epoch, value in enumerate(loss, 1)}},
@@ -157,7 +157,7 @@ def learning(name: str, loss: Sequence[float]) -> Chart:
 
 
 def _buckets(counts: NDArray[np.int64]) -> list[Segment]:
-    """Return classes that grow by the smallest whole factor with which there are few enough, before them 0 if need be."""
+    """Return classes that grow by the smallest whole factor with which there are few enough; 0 alone, if need be."""
     most, nothing = int(counts.max(initial=1)), [Segment("", 0, 0)] if (counts == 0).any() else []
     for factor in itertools.count(2):
         lowest = [factor**power for power in range(64) if factor**power <= most]

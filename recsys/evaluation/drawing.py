@@ -7,6 +7,7 @@ by colour. Colours are written as ``var(--ink)``, ``var(--grid)`` and ``var(--li
 from __future__ import annotations
 
 import io
+import math
 import re
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ LINES = 6
 _MARKERS, _DASHES = "os^Dv*P", ("-", "--", "-.", ":", (0, (5, 1, 1, 1)))
 # matplotlib knows no variables: each is drawn in a colour nothing else has and renamed afterwards.
 _INK, _GRID = "#000001", "#000002"
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "recsys",
     "text.parse_math": False,  # a name may hold a dollar sign
@@ -43,7 +44,9 @@ def check_matplotlib() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        raise ConfigError("a report is drawn with matplotlib. Install the extra: pip install 'recsys[science]'") from None
+        raise ConfigError(
+            "a report is drawn with matplotlib. Install the extra: pip install 'recsys[science]'"
+        ) from None
 
 
 def svg(chart: Chart) -> str:
@@ -55,7 +58,7 @@ def svg(chart: Chart) -> str:
     with mpl.rc_context(_STYLE), warnings.catch_warnings():
         # The page's font has what the one used for measuring may lack.
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
-        figure = Figure(figsize=(5.2, 4.0), layout="constrained")
+        figure = Figure(figsize=(5.2, 3.4 + 0.22 * math.ceil(len(chart.lines) / 2)), layout="constrained")
         axes = figure.subplots()
         _draw(chart, axes)
         figure.legend(
@@ -68,6 +71,8 @@ def svg(chart: Chart) -> str:
 
 
 def _draw(chart: Chart, axes: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     for at, points in enumerate(chart.lines.values()):
         axes.plot(
             list(points),
@@ -86,6 +91,8 @@ def _draw(chart: Chart, axes: Axes) -> None:
         axes.xaxis.set_major_formatter("{x:g}")
     if chart.ticks:
         axes.set_xticks(range(len(chart.ticks)), chart.ticks)
+    elif not chart.log and not chart.diagonal:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel(chart.x)
     axes.set_ylabel(chart.y)
 

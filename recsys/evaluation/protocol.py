@@ -130,9 +130,7 @@ class _Tally:
     def traces(self, relevance: Relevance) -> Traces:
         histories = np.diff(self.dataset.user_items.indptr)[self.users].astype(np.int64)
         relevant = np.bincount(relevance.pairs % relevance.n_items, minlength=relevance.n_items)
-        return Traces(
-            self.dataset.items, histories, self.popularity.astype(np.int64), relevant, self.shown, self.found
-        )
+        return Traces(self.dataset.items, histories, self.popularity.astype(np.int64), relevant, self.shown, self.found)
 
 
 def _lists(model: Recommender, dataset: Dataset, users: NDArray[np.int64], k: int) -> NDArray[np.int32]:

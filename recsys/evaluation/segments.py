@@ -85,8 +85,8 @@ class UserSegment(NamedTuple):
 class ItemSegment(NamedTuple):
     """How a model treats one part of the items.
 
-    `exposure` is the share of all places in lists, `hits` of all hits, `recall` that of the part's relevant events which
-    are hits; NaN where there is nothing to share.
+    `exposure` is the share of all places in lists, `hits` of all hits, `recall` that of the part's relevant events
+    which are hits; NaN where there is nothing to share.
     """
 
     segment: Segment
