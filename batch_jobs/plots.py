@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +11,15 @@ from batch_jobs.train import Fit
 from recsys.data import Split
 from recsys.data.cleaning import merge_duplicates
 from recsys.evaluation import EvaluationResult
-from recsys.evaluation.charts import Chart, by_history, by_popularity, calibration, coverage_curve, learning
+from recsys.evaluation.charts import (
+    Chart,
+    by_history,
+    by_popularity,
+    calibration,
+    coverage_curve,
+    learning,
+    validation,
+)
 from recsys.models import BiasedMF, FactorizationMachine, Recommender
 
 
@@ -22,8 +30,11 @@ class Plots(NamedTuple):
     left_out: list[str]
 
 
-def plots(fitted: Fit, split: Split, results: Mapping[str, EvaluationResult], k: int) -> Plots:
-    """Return what is drawn: of all models how lists depend on popularity and history, of the candidate what it has."""
+def plots(fitted: Fit, split: Split, results: Mapping[str, EvaluationResult], k: int, scores: Sequence[float]) -> Plots:
+    """Return what is drawn: of all models how lists depend on popularity and history, of the candidate what it has.
+
+    `scores` are the NDCG at k after each epoch, none where there is none.
+    """
     model = fitted.model
     charts = [by_popularity(results, k), by_history(results, f"ndcg@{k}"), coverage_curve(results, k)]
     left_out = []
@@ -35,6 +46,10 @@ def plots(fitted: Fit, split: Split, results: Mapping[str, EvaluationResult], k:
     loss = getattr(model, "loss", [])
     if loss:
         charts.append(learning(model.kind, loss))
+        if scores:
+            charts.append(validation(model.kind, scores, f"ndcg@{k}"))
+        else:
+            left_out.append("No accuracy by epoch: an earlier cut leaves too little to train or judge on.")
     else:
         left_out.append(f"No learning curve: {model.kind} is not trained in epochs.")
     return Plots(charts, left_out)

@@ -152,7 +152,20 @@ def learning(name: str, loss: Sequence[float]) -> Chart:
         "not how good the lists are.",
         "epoch (number)",
         "training loss (unit of the objective)",
-        {name: {float(epoch): float(value) for epoch, value in enumerate(loss, 1)}},
+        {name: _epochs(loss)},
+    )
+
+
+def validation(name: str, scores: Sequence[float], metric: str) -> Chart:
+    """Mean of a metric on a validation part by epoch."""
+    return Chart(
+        "validation",
+        "Accuracy by epoch",
+        "Of a model trained on an earlier cut of the training part, judged on what was cut off. Where the line falls, "
+        "further epochs learn noise; where it still rises, more of them may help.",
+        "epoch (number)",
+        f"validation {metric} (mean, 0 to 1)",
+        {name: _epochs(scores)},
     )
 
 
@@ -169,6 +182,10 @@ def _buckets(counts: NDArray[np.int64]) -> list[Segment]:
 
 def _named(buckets: Sequence[Segment], counts: NDArray[np.int64]) -> list[str]:
     return [f"{bucket.range}\n({bucket.mask(counts).sum():,})" for bucket in buckets]
+
+
+def _epochs(values: Sequence[float]) -> Points:
+    return {float(epoch): float(value) for epoch, value in enumerate(values, 1)}
 
 
 def _line(values: Any) -> Points:

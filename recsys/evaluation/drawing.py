@@ -84,7 +84,7 @@ def _draw(chart: Chart, axes: Axes) -> None:
     if chart.diagonal:
         low, high = (bound(axes.get_xlim() + axes.get_ylim()) for bound in (min, max))
         axes.plot([low, high], [low, high], color=_INK, linewidth=0.8, linestyle=":")
-    elif chart.name != "learning":
+    elif chart.ticks or chart.log:
         axes.set_ylim(bottom=0)
     if chart.log:
         axes.set_xscale("log")
@@ -98,8 +98,10 @@ def _draw(chart: Chart, axes: Axes) -> None:
 
 
 def _legend(chart: Chart, axes: Axes) -> tuple[list[Any], list[str]]:
-    # A name that begins with an underscore would be left out: an invisible sign goes before it.
-    short = (name if len(name) <= 24 else f"{name[:23]}…" for name in chart.lines)
+    # A name that begins with an underscore would be left out: an invisible sign goes before it. XML has no control
+    # characters.
+    clean = ("".join(one if one.isprintable() else "\ufffd" for one in name) for name in chart.lines)
+    short = (name if len(name) <= 24 else f"{name[:23]}…" for name in clean)
     return list(axes.lines[: len(chart.lines)]), [f"\u2060{name}" if name[:1] == "_" else name for name in short]
 
 

@@ -71,6 +71,8 @@ class Segment(NamedTuple):
         """Its counts, such as ``5–9``."""
         if self.highest is None:
             return f"{self.lowest:,}+"
+        if self.highest < self.lowest:
+            return "none"
         return f"{self.lowest:,}–{self.highest:,}" if self.highest > self.lowest else f"{self.lowest:,}"
 
 
