@@ -7,7 +7,7 @@ from recsys.data.features import Encoders, FeatureMatrix, Features
 from recsys.data.interactions import Interactions, interactions_from_tuples
 from recsys.data.sampling import balanced_weights, sample_negatives
 from recsys.data.sources import DataWarning, read_interactions, read_libffm, read_libsvm, read_table
-from recsys.data.splits import given_split, leave_last, split_by_time
+from recsys.data.splits import given_split, leave_last, rolling_splits, split_by_time
 
 __all__ = [
     "EVENT_SCHEMA",
@@ -28,6 +28,7 @@ __all__ = [
     "read_libffm",
     "read_libsvm",
     "read_table",
+    "rolling_splits",
     "sample_negatives",
     "split_by_time",
     "to_interactions",

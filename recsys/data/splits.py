@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -47,6 +49,56 @@ def split_by_time(
     else:
         raise ConfigError("a split in time needs either test_fraction or cutoff. Give exactly one")
     return _split(interactions, timestamp >= start, name, start)
+
+
+def rolling_splits(interactions: Interactions, n: int, *, test_fraction: float) -> tuple[Split, ...]:
+    """Split at several moments, one after the other, to see whether a result holds from one to the next.
+
+    The latest ``n * test_fraction`` of the events are cut into n windows of about equally many events. Each window is
+    predicted from everything before it, the windows of earlier splits included; nothing after it is seen (Tashman
+    2000, Out-of-sample Tests of Forecasting Accuracy).
+
+    Parameters
+    ----------
+    interactions : Interactions
+        With timestamps.
+    n : int
+        Number of splits.
+    test_fraction : float
+        Share of all events in each test part; as in `split_by_time`, no second is torn apart.
+
+    Returns
+    -------
+    tuple of Split
+        In the order of time.
+
+    Raises
+    ------
+    ConfigError
+        If `n` is not positive, or n test parts leave nothing to train on.
+    DataError
+        If there are no timestamps.
+    InsufficientDataError
+        If two windows begin in the same second, or a part is empty.
+    """
+    timestamp = _timestamps(interactions)
+    if n < 1 or not 0 < test_fraction * n < 1:
+        raise ConfigError(
+            f"{n} windows of {test_fraction:g} of the events leave nothing to train on. Give 1 window or more, which "
+            "together hold less than all"
+        )
+    starts = [_quantile(timestamp, (n - number) * test_fraction) for number in range(n)]
+    if len(set(starts)) < n:
+        raise InsufficientDataError(
+            f"{n} windows of {test_fraction:g} of the events begin in only {len(set(starts))} different seconds",
+            remedy="Ask for fewer windows or larger ones",
+        )
+    splits = []
+    for number, (start, end) in enumerate(zip(starts, [*starts[1:], None], strict=True), 1):
+        seen = interactions if end is None else interactions.select(timestamp < end)
+        split = split_by_time(seen, cutoff=start)
+        splits.append(replace(split, name=f"time {test_fraction:g}, {number} of {n}"))
+    return tuple(splits)
 
 
 def leave_last(interactions: Interactions, n: int = 1) -> Split:

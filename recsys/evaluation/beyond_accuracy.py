@@ -7,6 +7,7 @@ of training users who have it. Values over no list at all are NaN.
 from __future__ import annotations
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 
@@ -61,10 +62,28 @@ def list_means(rows: NDArray[np.integer], item_values: NDArray[np.floating]) -> 
     return np.where(length > 0, total / np.maximum(length, 1), np.nan)
 
 
-def mean_of_lists(values: NDArray[np.float64]) -> float:
-    """Mean over users whose list is not empty: novelty, of the `list_means` of `self_information`."""
-    present = values[~np.isnan(values)]
-    return float(present.mean()) if len(present) else float("nan")
+def intra_list_diversity(rows: NDArray[np.integer], features: sp.csr_matrix) -> NDArray[np.float64]:
+    """Mean of ``1 - cosine`` over the pairs of a list's items, shape (n_users,) (Vargas and Castells 2011).
+
+    0 where all have the same features, 1 where none has a feature in common with another. Items without any feature
+    are left out: nothing known is not diverse. NaN for a list with fewer than two items that have some.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_users, k), integer
+    features : csr_matrix of shape (n_items, n_features)
+    """
+    features = features.astype(np.float64)
+    length = np.sqrt(np.asarray(features.multiply(features).sum(axis=1)).ravel())
+    unit = sp.diags_array(1.0 / np.where(length > 0, length, 1.0)).tocsr() @ features
+    described = (rows >= 0) & (length > 0)[rows]
+    n = described.sum(axis=1)
+    indptr = np.append(0, np.cumsum(n))
+    lists = sp.csr_matrix((np.ones(indptr[-1]), rows[described], indptr), shape=(len(rows), features.shape[0]))
+    # The squared length of the sum of n unit vectors is n and twice the cosines of all pairs.
+    total = lists @ unit
+    cosines = np.asarray(total.multiply(total).sum(axis=1)).ravel() - n
+    return np.where(n > 1, np.maximum(1.0 - cosines / np.maximum(n * (n - 1), 1), 0.0), np.nan)
 
 
 def popularity_lift(lists: NDArray[np.float64], profiles: NDArray[np.float64]) -> float:

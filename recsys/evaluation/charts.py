@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.evaluation.result import EvaluationResult
-from recsys.evaluation.segments import Segment, at, item_segments, traces
+from recsys.evaluation.segments import Segment, at, item_segments, mean, traces
 
 _BUCKETS = 7  # as many as have room for their names on a phone
 _BINS = 10
@@ -82,7 +82,7 @@ def by_history(results: Mapping[str, EvaluationResult], metric: str) -> Chart:
     lines = {}
     for name, result in results.items():
         histories, values = traces(result).histories, result.per_user(metric)
-        lines[name] = _line(_mean(values[bucket.mask(histories)]) for bucket in buckets)
+        lines[name] = _line(mean(values[bucket.mask(histories)]) for bucket in buckets)
     return Chart(
         "history",
         "Accuracy by length of history",
@@ -190,7 +190,3 @@ def _epochs(values: Sequence[float]) -> Points:
 
 def _line(values: Any) -> Points:
     return {float(x): y for x, y in enumerate(values) if not np.isnan(y)}
-
-
-def _mean(values: NDArray[np.float64]) -> float:
-    return float(values.mean()) if len(values) else float("nan")

@@ -7,9 +7,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recsys.data.dataset import Dataset
+from recsys.data.features import FeatureMatrix
 from recsys.data.interactions import Interactions
 from recsys.errors import ConfigError, DataError
 from recsys.evaluation import beyond_accuracy
@@ -30,6 +32,7 @@ def evaluate(
     test: Interactions,
     *,
     k: Sequence[int] = (10, 20),
+    diversity: Sequence[str] = (),
     block: int = 4096,
     progress: Callable[[int, int], None] | None = None,
 ) -> EvaluationResult:
@@ -47,6 +50,8 @@ def evaluate(
         Matched with the model by external ids.
     k : sequence of int
         List lengths. Beyond the catalogue, where no list can go, ranks count as misses.
+    diversity : sequence of str
+        Fields of the dataset's item features, as ``genres``, over which lists are to be diverse.
     block : int
         Users per call of ``model.recommend``, fewer where lists are very long. Bounds the memory; does not change the
         result.
@@ -56,13 +61,13 @@ def evaluate(
     Returns
     -------
     EvaluationResult
-        At each k: precision, recall, hit_rate, mrr, map and ndcg per user; coverage, gini, novelty and popularity_lift
-        overall.
+        At each k: precision, recall, hit_rate, mrr, map, ndcg, novelty and, if asked for, diversity per user; coverage,
+        gini and popularity_lift overall.
 
     Raises
     ------
     ConfigError
-        If `k` or `block` is not positive.
+        If `k` or `block` is not positive, or the dataset lacks a field of `diversity`.
     InsufficientDataError
         If no user can be judged.
     DataError
@@ -73,7 +78,7 @@ def evaluate(
         raise ConfigError(f"k is {tuple(k)} and block {block}. Give list lengths and a block of 1 or more")
     dataset = model.dataset
     relevance = relevant_items(dataset, test)
-    tally = _Tally(dataset, relevance.users, lengths)
+    tally = _Tally(dataset, relevance.users, lengths, _item_features(dataset, diversity))
     longest = min(lengths[-1], len(dataset.items))
     block = min(block, max(1, _CELLS // longest))
     for start in range(0, len(relevance.users), block):
@@ -94,17 +99,19 @@ def evaluate(
 class _Tally:
     """Per-user values and exposures, filled block by block; lists and hits are not kept."""
 
-    def __init__(self, dataset: Dataset, users: NDArray[np.int64], lengths: list[int]) -> None:
+    def __init__(
+        self, dataset: Dataset, users: NDArray[np.int64], lengths: list[int], features: sp.csr_matrix | None
+    ) -> None:
         n_users, n_items = len(users), len(dataset.items)
-        self.lengths = lengths
+        self.lengths, self.features = lengths, features
         self.popularity = dataset.item_counts.astype(np.float64)
         self.information = beyond_accuracy.self_information(self.popularity, len(dataset.users))
         self.profiles = _profile_popularity(dataset, users, self.popularity)
-        self.values = {f"{name}@{k}": np.empty(n_users) for k in lengths for name in RANKING_METRICS}
+        names = [*RANKING_METRICS, "novelty", *(["diversity"] if features is not None else [])]
+        self.values = {f"{name}@{k}": np.empty(n_users) for k in lengths for name in names}
         self.dataset, self.users = dataset, users
         self.shown = {k: np.zeros(n_items, np.int64) for k in lengths}
         self.found = {k: np.zeros(n_items, np.int64) for k in lengths}
-        self.list_information = {k: np.empty(n_users) for k in lengths}
         self.list_popularity = {k: np.empty(n_users) for k in lengths}
 
     def add(self, part: slice, rows: NDArray[np.int32], hits: NDArray[np.bool_], n_relevant: NDArray[np.int64]) -> None:
@@ -115,7 +122,10 @@ class _Tally:
             self.values[f"precision@{k}"][part] = precision(hits[:, :k], n_relevant, k)
             self.shown[k] += beyond_accuracy.exposure(rows[:, :k], len(self.popularity))
             self.found[k] += np.bincount(rows[:, :k][hits[:, :k]], minlength=len(self.popularity))
-            self.list_information[k][part] = beyond_accuracy.list_means(rows[:, :k], self.information)
+            self.values[f"novelty@{k}"][part] = beyond_accuracy.list_means(rows[:, :k], self.information)
+            if self.features is not None:
+                diversity = beyond_accuracy.intra_list_diversity(rows[:, :k], self.features)
+                self.values[f"diversity@{k}"][part] = diversity
             self.list_popularity[k][part] = beyond_accuracy.list_means(rows[:, :k], self.popularity)
 
     def overall(self) -> dict[str, float]:
@@ -123,7 +133,6 @@ class _Tally:
         for k in self.lengths:
             values[f"coverage@{k}"] = beyond_accuracy.coverage(self.shown[k])
             values[f"gini@{k}"] = beyond_accuracy.gini(self.shown[k])
-            values[f"novelty@{k}"] = beyond_accuracy.mean_of_lists(self.list_information[k])
             values[f"popularity_lift@{k}"] = beyond_accuracy.popularity_lift(self.list_popularity[k], self.profiles)
         return values
 
@@ -146,6 +155,19 @@ def _lists(model: Recommender, dataset: Dataset, users: NDArray[np.int64], k: in
     if ((ascending[:, 1:] == ascending[:, :-1]) & (ascending[:, 1:] >= 0)).any():
         raise DataError("the model recommends an item twice in one list, which would count its hits twice")
     return lists.rows
+
+
+def _item_features(dataset: Dataset, fields: Sequence[str]) -> sp.csr_matrix | None:
+    if not fields:
+        return None
+    known = () if dataset.item_features is None else dataset.item_features.matrix.fields
+    if dataset.item_features is None or not set(fields) <= set(known):
+        raise ConfigError(
+            f"diversity over {', '.join(fields)} needs these item features, and the model's dataset has "
+            f"{', '.join(known) or 'none'}. Fit on `Dataset.with_features` with these item fields"
+        )
+    matrix = dataset.item_features.matrix
+    return FeatureMatrix.side_by_side([matrix.field(known.index(name)) for name in fields]).to_csr()
 
 
 def _profile_popularity(

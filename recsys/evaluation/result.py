@@ -24,7 +24,7 @@ class EvaluationResult:
     users : tuple of str
         External ids of the judged users, in ascending order of the model's rows.
     values : mapping of str to ndarray of shape (n_users,), float64
-        By names such as ``recall@20``.
+        By names such as ``recall@20``; NaN for a user who has none, as the novelty of an empty list.
     overall : mapping of str to float
         Values that all lists have together and no user alone, such as ``coverage@20``; NaN if there was no list.
     counts : mapping of str to int
@@ -46,7 +46,7 @@ class EvaluationResult:
         return self.values[name]
 
     def mean(self, name: str) -> float:
-        """Mean over users, or the overall value; `ConfigError` for an unknown name."""
+        """Mean over the users with a value, or the overall value; `ConfigError` for an unknown name."""
         if name not in self.means:
             raise ConfigError(f"there is no metric {name!r}. There are {', '.join(self.means)}")
         return self.means[name]
@@ -54,7 +54,7 @@ class EvaluationResult:
     @cached_property
     def means(self) -> Mapping[str, float]:
         """Every mean and overall value by name."""
-        means = {name: float(values.mean()) for name, values in self.values.items()}
+        means = {name: _mean(values) for name, values in self.values.items()}
         return MappingProxyType({**means, **self.overall})
 
     def to_json(self) -> dict[str, dict[str, float | None] | dict[str, int]]:
@@ -63,3 +63,8 @@ class EvaluationResult:
             "means": {name: None if math.isnan(value) else value for name, value in self.means.items()},
             "counts": dict(self.counts),
         }
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    present = values[~np.isnan(values)]
+    return float(present.mean()) if len(present) else float("nan")

@@ -134,7 +134,7 @@ def user_segments(result: EvaluationResult, metrics: Sequence[str]) -> list[User
     rows = []
     for segment in thirds(histories):
         inside = segment.mask(histories)
-        means = {name: _ratio(result.per_user(name)[inside].sum(), inside.sum()) for name in metrics}
+        means = {name: mean(result.per_user(name)[inside]) for name in metrics}
         rows.append(UserSegment(segment, int(inside.sum()), means))
     return rows
 
@@ -183,6 +183,12 @@ def at(by_length: dict[int, Counts], k: int) -> Counts:
     if k not in by_length:
         raise ConfigError(f"lists of {k} were not judged. There are {', '.join(map(str, by_length))}")
     return by_length[k]
+
+
+def mean(values: NDArray[np.float64]) -> float:
+    """Mean of the values that are there, NaN without any."""
+    present = values[~np.isnan(values)]
+    return float(present.mean()) if len(present) else float("nan")
 
 
 def _ratio(part: float, whole: float) -> float:

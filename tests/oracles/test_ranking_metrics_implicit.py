@@ -21,29 +21,44 @@ class Lists:
         return self.rows[np.asarray(users), :N], None
 
 
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("k", [1, 5, 20])
-def test_same_lists_same_numbers(seed, k):
+def case(seed):
+    """Relevance of every item and the lists of some users, many of whom have nothing relevant."""
     rng = np.random.default_rng(seed)
-    n_users, n_items = 200, 60
+    n_users, n_items = int(rng.integers(2, 60)), int(rng.integers(2, 60))
     relevant = rng.random((n_users, n_items)) < rng.choice([0.0, 0.02, 0.1, 0.6], n_users)[:, None]
-    rows = np.argsort(rng.random((n_users, n_items)) - 0.4 * relevant, axis=1)[:, :k].astype(np.int32)
+    relevant[0, 0] = True
+    relevant[:, -1] = False  # it divides by the number of irrelevant items, for an AUC we do not take
+    k = int(rng.integers(1, n_items + 1))
+    return relevant, np.argsort(rng.random((n_users, n_items)) - 0.4 * relevant, axis=1)[:, :k].astype(np.int32)
+
+
+def theirs(relevant, rows):
     # Its kernel takes 32-bit index arrays only.
     test = sp.csr_matrix(relevant.astype(np.float32))
     test.indptr, test.indices = test.indptr.astype(np.int32), test.indices.astype(np.int32)
-    theirs = implicit_evaluation.ranking_metrics_at_k(
-        Lists(rows), sp.csr_matrix(test.shape, dtype=np.float32), test, K=k, show_progress=False
-    )
+    nobody = sp.csr_matrix(test.shape, dtype=np.float32)
+    return implicit_evaluation.ranking_metrics_at_k(Lists(rows), nobody, test, K=rows.shape[1], show_progress=False)
 
-    judged = relevant.any(axis=1)
-    hits = np.take_along_axis(relevant, rows, axis=1)[judged]
-    n_relevant = relevant[judged].sum(axis=1)
-    ours = {name: metric(hits, n_relevant) for name, metric in RANKING_METRICS.items()}
-    assert 0 < judged.sum() < n_users
-    assert ours["map"].mean() == pytest.approx(theirs["map"], rel=1e-12)
-    assert ours["ndcg"].mean() == pytest.approx(theirs["ndcg"], rel=1e-12)
-    assert ours["precision"].sum() * k / np.minimum(k, n_relevant).sum() == pytest.approx(
-        theirs["precision"], rel=1e-12
-    )
-    many = n_relevant >= k
-    assert ours["precision"][many] == pytest.approx(hits[many].sum(axis=1) / np.minimum(k, n_relevant[many]))
+
+def ours(relevant, rows):
+    judged, k = relevant.any(axis=1), rows.shape[1]
+    hits, n_relevant = np.take_along_axis(relevant, rows, axis=1)[judged], relevant[judged].sum(axis=1)
+    values = {name: metric(hits, n_relevant) for name, metric in RANKING_METRICS.items()}
+    pooled = values["precision"].sum() * k / np.minimum(k, n_relevant).sum()
+    return {"map": values["map"].mean(), "ndcg": values["ndcg"].mean(), "precision": pooled}
+
+
+def test_same_lists_same_numbers_in_1000_random_cases():
+    for seed in range(1_000):
+        relevant, rows = case(seed)
+        expected = theirs(relevant, rows)
+        for name, value in ours(relevant, rows).items():
+            assert value == pytest.approx(expected[name], rel=0, abs=1e-9), (seed, name)
+
+
+def test_another_discount_or_divisor_would_be_seen(monkeypatch):
+    relevant, rows = case(3)
+    monkeypatch.setattr("recsys.evaluation.ranking_metrics._ranks", lambda hits: np.arange(2.0, hits.shape[1] + 2))
+    expected = theirs(relevant, rows)
+    for name in ("map", "ndcg"):
+        assert abs(ours(relevant, rows)[name] - expected[name]) > 1e-3

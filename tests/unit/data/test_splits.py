@@ -1,12 +1,15 @@
+import itertools
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.data.interactions import Interactions
-from recsys.data.splits import given_split, leave_last, split_by_time
+from recsys.data.cleaning import clean
+from recsys.data.interactions import Interactions, interactions_from_tuples
+from recsys.data.splits import given_split, leave_last, rolling_splits, split_by_time
 from recsys.errors import ConfigError, DataError, InsufficientDataError
 from recsys.ids import IdMap
 
@@ -147,3 +150,49 @@ def test_leave_last_partitions_exactly_and_takes_the_latest(rows, n):
         own = sorted((second, position) for position, (one, second) in enumerate(rows) if one == user)
         expected |= {f"i{position}" for _, position in own[-n:]} if len(own) > n else set()
     assert {item for _, item, *_ in events(split.test)} == expected
+
+
+def test_rolling_origins_by_hand():
+    splits = rolling_splits(make([(0, second) for second in range(10)]), 3, test_fraction=0.2)
+    assert [split.name for split in splits] == ["time 0.2, 1 of 3", "time 0.2, 2 of 3", "time 0.2, 3 of 3"]
+    assert [split.cutoff for split in splits] == [4, 6, 8]
+    assert [split.train.timestamp.tolist() for split in splits] == [[*range(4)], [*range(6)], [*range(8)]]
+    assert [split.test.timestamp.tolist() for split in splits] == [[4, 5], [6, 7], [8, 9]]
+
+
+@given(histories, st.integers(1, 4), st.floats(0.01, 0.3))
+def test_rolling_windows_follow_each_other_and_the_last_is_the_plain_split(rows, n, fraction):
+    raw = make(rows)
+    try:
+        splits = rolling_splits(raw, n, test_fraction=fraction)
+    except (ConfigError, InsufficientDataError):
+        return
+    for split in splits:
+        assert split.train.timestamp.max() < split.cutoff <= split.test.timestamp.min()
+    for before, after in itertools.pairwise(splits):
+        assert Counter(events(before.train)) + Counter(events(before.test)) == Counter(events(after.train))
+    plain = split_by_time(raw, test_fraction=fraction)
+    assert (events(splits[-1].train), events(splits[-1].test)) == (events(plain.train), events(plain.test))
+
+
+def test_rolling_refuses_what_leaves_no_past():
+    raw = make([(0, second) for second in range(10)])
+    for n, fraction in ((0, 0.1), (5, 0.2), (2, -0.1)):
+        with pytest.raises(ConfigError, match="leave nothing to train on"):
+            rolling_splits(raw, n, test_fraction=fraction)
+    with pytest.raises(InsufficientDataError, match="only 1 different seconds"):
+        rolling_splits(make([(0, 1), (0, 2), (0, 2), (0, 2)]), 3, test_fraction=0.25)
+    with pytest.raises(DataError, match="no timestamps"):
+        rolling_splits(make([(0, 1)], timed=False), 1, test_fraction=0.5)
+
+
+def test_a_core_of_the_training_part_leaves_the_test_part_as_it_is():
+    """What rare users and items do after the cut must not decide what is trained on."""
+    rows = [("a", "x"), ("a", "y"), ("b", "x"), ("b", "y"), ("c", "x"), ("c", "z"), ("a", "z"), ("b", "z"), ("c", "y")]
+    raw = replace(interactions_from_tuples([(*row, 1.0) for row in rows]), timestamp=np.arange(9))
+    split = split_by_time(raw, cutoff=6)
+    train = clean(split.train, min_user_interactions=2, min_item_interactions=2).interactions
+    assert (train.users.ids(), train.items.ids()) == (["a", "b"], ["x", "y"])
+    assert len(split.test) == 3
+    # Of the whole log nobody is rare: cut afterwards, the core would have known what comes.
+    assert len(clean(raw, min_user_interactions=2, min_item_interactions=2).interactions) == 9

@@ -1,7 +1,9 @@
+import itertools
 import math
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,8 +11,8 @@ from recsys.evaluation.beyond_accuracy import (
     coverage,
     exposure,
     gini,
+    intra_list_diversity,
     list_means,
-    mean_of_lists,
     popularity_lift,
     self_information,
 )
@@ -51,8 +53,6 @@ def test_self_information_of_an_item_nobody_has_is_the_largest_finite_one():
 def test_list_means_leave_padding_out():
     means = list_means(ROWS, np.array([1, 10, 4, 10, 10], np.float64))
     np.testing.assert_array_equal(means, [2.5, 4, np.nan])
-    assert mean_of_lists(means) == 3.25
-    assert math.isnan(mean_of_lists(means[2:]))
 
 
 def test_popularity_lift_by_hand():
@@ -60,3 +60,27 @@ def test_popularity_lift_by_hand():
     assert popularity_lift(lists, profiles) == 1
     assert popularity_lift(profiles, profiles) == 0
     assert math.isnan(popularity_lift(lists[2:], profiles[2:]))
+
+
+GENRES = sp.csr_matrix(np.array([[1, 0, 0], [3, 0, 0], [0, 2, 0], [1, 1, 0], [0, 0, 0]], np.float32))
+
+
+def test_diversity_by_hand():
+    rows = np.array([[0, 1, -1], [0, 2, -1], [0, 1, 2], [0, 3, -1], [0, 4, 2], [0, 4, -1], [-1, -1, -1]])
+    expected = [0, 1, 2 / 3, 1 - 0.5**0.5, 1, np.nan, np.nan]
+    np.testing.assert_allclose(intra_list_diversity(rows, GENRES), expected, atol=1e-15)
+
+
+@given(st.integers(0, 10_000), st.integers(2, 6))
+def test_diversity_is_the_mean_over_all_pairs_in_any_order(seed, k):
+    rng = np.random.default_rng(seed)
+    features = sp.random_array((9, 4), density=0.6, format="csr", rng=rng)
+    rows = np.argsort(rng.random((5, 9)), axis=1)[:, :k]
+    values = intra_list_diversity(rows, features)
+    dense = features.toarray()
+    for one, value in zip(rows, values, strict=True):
+        known = [dense[row] / np.linalg.norm(dense[row]) for row in one if dense[row].any()]
+        distances = [1 - a @ b for a, b in itertools.combinations(known, 2)]
+        assert value == pytest.approx(np.mean(distances), abs=1e-12) if distances else np.isnan(value)
+    np.testing.assert_allclose(intra_list_diversity(rows[:, ::-1], features), values, atol=1e-12)
+    assert np.nanmax(values, initial=0) <= 1 + 1e-12

@@ -84,10 +84,32 @@ def test_by_hand():
     assert result.mean("coverage@2") == 3 / 5
     assert result.mean("gini@1") == pytest.approx((4 * 1 + 2 * 1) / (5 * 2))
     # Popularity: tea 3, oil 2, the others 1, of 5 users.
+    np.testing.assert_allclose(result.per_user("novelty@2"), [math.log2(5) / 2 + math.log2(5 / 2) / 2] * 2)
     assert result.mean("novelty@1") == pytest.approx(math.log2(5))
     assert result.mean("novelty@2") == pytest.approx((math.log2(5) + math.log2(5 / 2)) / 2)
     assert result.mean("popularity_lift@2") == pytest.approx(1.5 / 2 - 1)
     assert set(result.means) == set(result.values) | set(result.overall)
+
+
+def test_diversity_over_named_features():
+    table = {"milk": {"kind": ["white", "cold"]}, "rice": {"kind": ["white"]}, "oil": {"kind": ["oily"]}}
+    fields = {"brand": "one"}
+    items = {item: {**table.get(item, {}), **fields} for item in ITEMS}
+    data = Dataset.from_interactions(TRAIN).with_features(items=items, item_fields=["kind", "brand"])
+    model, test = Scored(data, np.tile([5, 4, 3, 2, 1], (5, 1))), pairs("bo milk", "anna oil", "eve tea")
+    result = evaluate(model, test, k=(1, 2), diversity=["kind"])
+    # anna is shown rice and oil, bo milk and oil, eve tea and milk, of which tea has no kind.
+    np.testing.assert_array_equal(result.per_user("diversity@2"), [1, 1, np.nan])
+    assert result.mean("diversity@2") == 1
+    assert math.isnan(result.mean("diversity@1"))
+    both = evaluate(model, test, k=(2,), diversity=["kind", "brand"]).per_user("diversity@2")
+    # Every field weighs the same, however many values an item has in it.
+    np.testing.assert_allclose(both, [1 - 1 / 2, 1 - 1 / 2, 1 - 1 / 2**0.5], rtol=1e-6)
+    assert "diversity@2" not in evaluate(model, test, k=(2,)).values
+    with pytest.raises(ConfigError, match=r"over colour .* dataset has kind, brand. Fit on"):
+        evaluate(model, test, diversity=["colour"])
+    with pytest.raises(ConfigError, match="dataset has none"):
+        evaluate(Scored(Dataset.from_interactions(TRAIN), np.zeros((5, 5))), test, diversity=["kind"])
 
 
 def test_padding_is_not_the_last_item_of_the_user_before():

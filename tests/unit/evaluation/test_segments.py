@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from recsys.data import Dataset, interactions_from_tuples
@@ -80,6 +80,7 @@ def test_segments_add_up_to_the_whole(world):
 
 
 @given(st.lists(st.integers(0, 200), min_size=1, max_size=60))
+@example([10, 20, 30])  # 30 alone is half
 def test_every_count_is_in_one_part_and_the_hot_are_the_fewest_with_half(counts):
     counts = np.array(counts, np.int64)
     parts = thirds(counts)
