@@ -155,8 +155,8 @@ class Findings:
             f"More than bestsellers? (lists of {self.k})",
             ("model", "verdict"),
             [[name, one.verdict] for name, one in self.varieties.items()],
-            "As in the bestseller list: places given to the same items as often as the popularity baseline gives them; "
-            "half of them or more is close to it.",
+            "Bestsellers: the popularity baseline. In common: places given to the same items as often. Close is what "
+            "has half of the places or more in common, or half or more of what makes bestsellers more popular than usual.",
             2,
         )
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 COLD = 5
 """Users with fewer training items, and items with fewer training users, are cold."""
 CLOSE = 0.5
-"""Share of places given as the bestseller list gives them from which lists are close to it."""
+"""Lists are close to the bestsellers from this share of places in common, or of their popularity above the usual."""
 
 Counts = NDArray[np.int64]
 
@@ -103,20 +103,27 @@ class Variety(NamedTuple):
     """How much of the catalogue lists show, and how near they come to the bestseller list.
 
     `coverage` is a share of the catalogue, `popularity` how many times as popular the shown items are as what their
-    users had, `bestsellers` the share of places given to the same items as often as the bestseller list gives them.
+    users had, `most` the same of the bestseller list, `common` the share of places given to the same items as often as
+    that list gives them.
     """
 
     coverage: float
     popularity: float
-    bestsellers: float
+    most: float
+    common: float
+
+    @property
+    def close(self) -> bool:
+        """Whether it has `CLOSE` of its places in common with the bestseller list, or so much of its extra popularity."""
+        return self.common >= CLOSE or self.popularity - 1 >= CLOSE * (self.most - 1) > 0
 
     @property
     def verdict(self) -> str:
-        """In words; what gives `CLOSE` of its places as the bestseller list does is close to it."""
-        words = "close to the bestseller list" if self.bestsellers >= CLOSE else "lists of its own"
+        """In words."""
+        words = "close to the bestseller list" if self.close else "lists of its own"
         return (
-            f"shows {self.coverage:.1%} of the catalogue, {self.popularity:.1f} times as popular as what users have; "
-            f"{self.bestsellers:.0%} of the places as in the bestseller list: {words}"
+            f"shows {self.coverage:.1%} of the catalogue, {self.popularity:.1f} times as popular as what users have "
+            f"(bestsellers {self.most:.1f}), {self.common:.0%} of the places in common with the bestsellers: {words}"
         )
 
 
@@ -167,8 +174,9 @@ def variety(result: EvaluationResult, bestsellers: EvaluationResult, k: int) -> 
     same = np.zeros(len(shown))
     rows = theirs.items.encode(ours.items.ids())
     same[rows >= 0] = best[rows[rows >= 0]]
-    near = float(np.minimum(shown / max(shown.sum(), 1), same / max(best.sum(), 1)).sum())
-    return Variety(result.mean(f"coverage@{k}"), 1 + result.mean(f"popularity_lift@{k}"), near)
+    common = float(np.minimum(shown / max(shown.sum(), 1), same / max(best.sum(), 1)).sum())
+    lift = f"popularity_lift@{k}"
+    return Variety(result.mean(f"coverage@{k}"), 1 + result.mean(lift), 1 + bestsellers.mean(lift), common)
 
 
 def traces(result: EvaluationResult) -> Traces:

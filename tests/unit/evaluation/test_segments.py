@@ -101,7 +101,7 @@ def test_every_count_is_in_one_part_and_the_hot_are_the_fewest_with_half(counts)
 def test_who_repeats_the_bestsellers_is_told_so(world, rescore, close):
     dataset, test = world
     best, ours = (evaluate(one.fit(dataset), test, k=(7,)) for one in (Popularity(), Rescored(rescore)))
-    assert variety(best, best, 7).bestsellers == pytest.approx(1)
+    assert variety(best, best, 7).common == pytest.approx(1)
     told = variety(ours, best, 7)
     assert ("close to the bestseller list" in told.verdict) is close, told.verdict
     assert f"{told.coverage:.1%} of the catalogue" in told.verdict
@@ -114,9 +114,23 @@ def test_nearness_is_the_share_of_places_in_common(world):
     shown = [np.zeros(len(dataset.items), np.int64) for _ in range(2)]
     shown[0][:2], shown[1][1:3] = 2, (1, 3)
     halves = [replace(best, traces=replace(best.traces, shown={7: one})) for one in shown]
-    assert variety(*halves, 7).bestsellers == pytest.approx(0.25)
-    assert "close" in Variety(0.1, 2.0, 0.5).verdict
-    assert "of its own" in Variety(0.1, 2.0, 0.49).verdict
+    assert variety(*halves, 7).common == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(
+    ("told", "close"),
+    [
+        (Variety(0.1, 2.0, 9.0, 0.5), True),
+        (Variety(0.1, 2.0, 9.0, 0.49), False),
+        (Variety(0.01, 5.0, 9.0, 0.1), True),  # other bestsellers for everybody
+        (Variety(0.01, 4.9, 9.0, 0.1), False),
+        (Variety(0.1, 1.0, 1.0, 0.1), False),  # where nothing sells better than the rest
+        (Variety(0.1, float("nan"), float("nan"), 0.1), False),
+    ],
+)
+def test_close_is_half_of_the_places_or_half_of_the_popularity(told, close):
+    assert told.close is close
+    assert ("close to the bestseller list" in told.verdict) is close
 
 
 def test_refuses_a_result_that_was_not_traced(world):
