@@ -156,7 +156,7 @@ class Findings:
             ("model", "verdict"),
             [[name, one.verdict] for name, one in self.varieties.items()],
             "Bestsellers: the popularity baseline. In common: places given to the same items as often. Close is what "
-            "has half of the places or more in common, or half or more of what makes bestsellers more popular than usual.",
+            "has half of the places or more in common, or half of what makes bestsellers more popular than usual.",
             2,
         )
 

@@ -114,7 +114,7 @@ class Variety(NamedTuple):
 
     @property
     def close(self) -> bool:
-        """Whether it has `CLOSE` of its places in common with the bestseller list, or so much of its extra popularity."""
+        """Whether it has `CLOSE` of its places in common with the bestsellers, or so much of their extra popularity."""
         return self.common >= CLOSE or self.popularity - 1 >= CLOSE * (self.most - 1) > 0
 
     @property
