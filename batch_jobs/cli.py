@@ -20,6 +20,7 @@ import typer
 from batch_jobs import runs_commands
 from batch_jobs.console import Screen
 from batch_jobs.flags import (
+    Against,
     Clean,
     Config,
     Context,
@@ -44,6 +45,7 @@ from batch_jobs.flags import (
     OnError,
     Output,
     Searcher,
+    Report,
     Set,
     Shards,
     Split,
@@ -135,13 +137,17 @@ def evaluate(
     flags: typer.Context,
     config: Config = None, namespace: Namespace = None, model: Model = None, set_: Set = None, clean: Clean = None,
     user_field: UserField = None, item_field: ItemField = None, context_field: ContextField = None,
-    split: Split = None, test_fraction: Fraction = None, test: Test = None, k: Ks = None, as_json: Json = False,
+    split: Split = None, test_fraction: Fraction = None, test: Test = None, k: Ks = None, against: Against = None,
+    report: Report = None, as_json: Json = False,
     format: Format = None, on_error: OnError = None, delimiter: Delimiter = None, header: Header = None,
     timestamp_unit: Unit = None, user_column: UserColumn = None, item_column: ItemColumn = None,
     weight_column: WeightColumn = None, timestamp_column: TimeColumn = None, event_column: EventColumn = None,
     context_column: ContextColumn = None,
 ) -> None:  # fmt: skip
     """Judge a model on held-out events beside popularity, item-kNN and the model in service; nothing is stored.
+
+    With --against the differences come with intervals and corrected tests. Where the model in service, or the version
+    asked for, has learned from the test events, one trained with its settings on the training part stands for it.
 
     The flags for reading are those of `recsys ingest` and apply to the file given with --test.
     """

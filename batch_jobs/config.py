@@ -84,10 +84,16 @@ class SplitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class EvaluateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """List lengths, and whether popularity and item-kNN are shown beside the model."""
+    """List lengths, and whether popularity and item-kNN are shown beside the model.
+
+    `against` is what all are compared with: current, popularity, item_knn or a version. `report` is the name of an HTML
+    file; beside it goes the same as JSON.
+    """
 
     k: tuple[Count, ...] = (10, 20)
     baselines: bool = True
+    against: str | None = None
+    report: str | None = None
 
 
 class GateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,17 +6,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from msgspec.structs import replace
 
-from batch_jobs.config import JobConfig, SplitConfig
+from batch_jobs.against import IN_SERVICE as IN_SERVICE
+from batch_jobs.against import check_against, stored_models
+from batch_jobs.config import JobConfig, SplitConfig, call
 from batch_jobs.console import Screen
-from batch_jobs.in_service import model_in_service
+from batch_jobs.findings import Findings, all_metrics
+from batch_jobs.plots import plots
+from batch_jobs.report import checked_page, write_report
 from batch_jobs.runs import Run, recording
 from batch_jobs.stores import Stores
-from batch_jobs.train import Fit, Logged, check_settings, fit, make_model, read_log
+from batch_jobs.train import Fit, Logged, check_settings, fit, make_model, read_log, with_features
 from recsys.data import (
+    Dataset,
     Interactions,
     Split,
+    clean,
     given_split,
     leave_last,
     split_by_time,
@@ -29,8 +37,9 @@ from recsys.data.sources.movielens import find_ratings
 from recsys.errors import InsufficientDataError
 from recsys.evaluation import EvaluationResult, evaluate, table
 from recsys.models import ItemKNN, Popularity, Recommender
+from recsys.models.training import EpochModel
 
-IN_SERVICE = "in service"
+_VALIDATED = 2000  # users judged after each epoch
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,14 +94,12 @@ def judge(
     split = split or split_of(logged.interactions, config)
     fitted = fit(stores, model, split.train, config, screen)
     models: dict[str, Recommender] = {fitted.model.kind: fitted.model}
-    if config.evaluate.baselines:
+    if config.evaluate.baselines or config.evaluate.against is not None:
         dataset = fitted.model.dataset
         for baseline in (Popularity(), ItemKNN()):
             if baseline.kind not in models:
                 models[baseline.kind] = baseline.fit(dataset)
-    current = model_in_service(stores, config.namespace, split)
-    if current is not None:
-        models[IN_SERVICE] = current
+    models |= stored_models(stores, config, split, screen)
     # A test event too light to be positive feedback in training is none in the test either.
     test = drop_light_events(split.test, fitted.cleaned.rule)
     results = {}
@@ -114,21 +121,63 @@ def show(judgement: Judgement, screen: Screen) -> dict[str, Any]:
 
 
 def evaluate_job(stores: Stores, config: JobConfig, screen: Screen) -> dict[str, Any]:
-    """Judge the configured model on the event log; nothing is stored but the record of it."""
+    """Judge the configured model on the event log; stored are the record of it and, where it is asked for, a report."""
     with recording(stores.runs, "evaluate", config, screen) as run:
         check_settings(config)
         check_test_file(config)
+        check_against(stores, config)
+        page = None if config.evaluate.report is None else checked_page(config.evaluate.report)
         logged = read_log(stores, config, screen)
         run.reads(logged.interactions)
         judgement = judge(stores, config, logged, screen, run)
     results = show(judgement, screen)
-    return {
+    findings = Findings.of(judgement.results, config.evaluate)
+    for grid in findings.grids():
+        screen.table(grid.rich())
+    facts = {
         "namespace": config.namespace,
         "split": judgement.split.name,
         "train_events": len(judgement.split.train),
         "test_events": len(judgement.split.test),
         "results": results,
+        **findings.to_json(),
     }
+    if page is None:
+        return facts
+    scores = by_epoch(stores, config, judgement.split.train, f"ndcg@{findings.k}", screen)
+    with screen.bar("drawing the report"):
+        plotted = plots(judgement.fitted, judgement.split, judgement.results, findings.k, scores)
+        write_report(page, facts, all_metrics(judgement.results), findings, plotted)
+    return {**facts, "report": str(page)}
+
+
+def by_epoch(stores: Stores, config: JobConfig, train: Interactions, metric: str, screen: Screen) -> list[float]:
+    """Return a metric after each epoch, of a model trained once more on an earlier cut of the training part.
+
+    It is judged on what was cut off, by `_VALIDATED` users at most, so that no test event is looked at. Empty for a
+    model that is not trained in epochs, and where too little is left to train or judge on.
+    """
+    scores: list[float] = []
+    model: Any = make_model(config.model)
+    if not issubclass(type(model), EpochModel):
+        return scores
+    try:
+        kind = None if config.split.kind == "given" else config.split.kind
+        inner = split_of(train, replace(config, split=replace(config.split, kind=kind, test=None)))
+        cleaned = call(clean, config.clean, "clean", inner.train)
+        test = drop_light_events(inner.test, cleaned.rule)
+        some = np.random.default_rng(0).permutation(len(test.users))[:_VALIDATED]
+        test = test.select(np.isin(test.user, some))
+        dataset = with_features(stores, Dataset.from_interactions(cleaned.interactions, inner.train), config, screen)
+
+        def judged(one: Recommender) -> None:
+            scores.append(evaluate(one, test, k=(int(metric.partition("@")[2]),)).mean(metric))
+
+        with screen.bar(f"{model.kind} by epoch") as step:
+            model.fit(dataset, progress=step, on_epoch=judged)
+    except InsufficientDataError:
+        return []
+    return scores
 
 
 def _read_test(split: SplitConfig, config: JobConfig) -> Interactions:

@@ -74,7 +74,15 @@ Threads = Annotated[
 Split = Annotated[str | None, typer.Option("--split", help="time, leave-last or given.")]
 Fraction = Annotated[float | None, typer.Option("--test-fraction", help="Share of the latest events held out.")]
 Test = Annotated[Path | None, typer.Option("--test", help="File with the events to be predicted.", readable=False)]
-Ks = Annotated[list[int] | None, typer.Option("--k", help="List length to judge at; repeatable.")]
+Ks = Annotated[
+    list[str] | None, typer.Option("--k", metavar="<int>", help="List lengths to judge at, such as 10,20; repeatable.")
+]
+Against = Annotated[
+    str | None, typer.Option("--against", help="Compare with it: current, popularity, item_knn or a version.")
+]
+Report = Annotated[
+    Path | None, typer.Option("--report", help="HTML file with tables and plots; JSON beside it.", readable=False)
+]
 
 Searcher = Annotated[str | None, typer.Option("--search", help="tpe (Bayesian, the default), random or grid.")]
 Trials = Annotated[int | None, typer.Option("--trials", help="Budget of the study in trials (default: 50).")]
@@ -109,7 +117,11 @@ def settings(flags: Mapping[str, Any]) -> JobConfig:
                 "test_fraction": flags.get("test_fraction"),
                 "test": _text(flags, "test"),
             },
-            "evaluate": {"k": tuple(flags.get("k") or ())},
+            "evaluate": {
+                "k": _lengths(_texts(flags, "k")),
+                "against": flags.get("against"),
+                "report": _text(flags, "report"),
+            },
             "tune": {name: flags.get(name) for name in ("search", "trials", "minutes", "metric", "workers")},
         },
     )
@@ -132,6 +144,13 @@ def _text(flags: Mapping[str, Any], name: str) -> str | None:
 
 def _texts(flags: Mapping[str, Any], name: str) -> tuple[str, ...]:
     return tuple(map(str, flags.get(name) or ()))
+
+
+def _lengths(given: tuple[str, ...]) -> tuple[int, ...]:
+    try:
+        return tuple(int(one) for some in given for one in some.split(","))
+    except ValueError:
+        raise ConfigError(f"--k takes list lengths such as 10,20, not {' '.join(given)!r}") from None
 
 
 def _columns(flags: Mapping[str, Any]) -> dict[str, str | int]:

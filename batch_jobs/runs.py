@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 DONE = "done"
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
-_PATHS = (("ingest", "files"), ("ingest", "items"), ("ingest", "users"), ("split", "test"))
+_PATHS = (("ingest", "files"), ("ingest", "items"), ("ingest", "users"), ("split", "test"), ("evaluate", "report"))
 
 
 class Code(msgspec.Struct, frozen=True):

@@ -158,7 +158,7 @@ def _look(
             screen.note(f"the test part was looked at on {look['at']} with these settings; this is what was seen then")
             return dict(look)
     lengths = (*found.settings.evaluate.k, int(found.metric.rpartition("@")[2]))
-    asked = msgspec.structs.replace(found.settings.evaluate, k=lengths, baselines=False)
+    asked = msgspec.structs.replace(found.settings.evaluate, k=lengths, baselines=False, against=None)
     judgement = judge(stores, msgspec.structs.replace(found.settings, evaluate=asked), logged, screen, run)
     part = judgement.split.test.fingerprint()
     before = [look for look in looks(storage) if look["part"] == part]

@@ -16,8 +16,9 @@ from recsys.data.interactions import Interactions
 from recsys.errors import ConfigError, DataError
 from recsys.evaluation import beyond_accuracy
 from recsys.evaluation.ranking_metrics import RANKING_METRICS, precision
-from recsys.evaluation.relevance import relevant_items
+from recsys.evaluation.relevance import Relevance, relevant_items
 from recsys.evaluation.result import EvaluationResult
+from recsys.evaluation.segments import Traces
 
 if TYPE_CHECKING:
     # The protocol is all that is needed of the models; importing their package would load kernels.
@@ -91,6 +92,7 @@ def evaluate(
         values=MappingProxyType(tally.values),
         overall=MappingProxyType(tally.overall()),
         counts=MappingProxyType(relevance.counts),
+        traces=tally.traces(relevance),
     )
 
 
@@ -107,7 +109,9 @@ class _Tally:
         self.profiles = _profile_popularity(dataset, users, self.popularity)
         names = [*RANKING_METRICS, "novelty", *(["diversity"] if features is not None else [])]
         self.values = {f"{name}@{k}": np.empty(n_users) for k in lengths for name in names}
+        self.dataset, self.users = dataset, users
         self.shown = {k: np.zeros(n_items, np.int64) for k in lengths}
+        self.found = {k: np.zeros(n_items, np.int64) for k in lengths}
         self.list_popularity = {k: np.empty(n_users) for k in lengths}
 
     def add(self, part: slice, rows: NDArray[np.int32], hits: NDArray[np.bool_], n_relevant: NDArray[np.int64]) -> None:
@@ -117,6 +121,7 @@ class _Tally:
             # Lists end with the catalogue; of all metrics, only this one counts the empty ranks up to k.
             self.values[f"precision@{k}"][part] = precision(hits[:, :k], n_relevant, k)
             self.shown[k] += beyond_accuracy.exposure(rows[:, :k], len(self.popularity))
+            self.found[k] += np.bincount(rows[:, :k][hits[:, :k]], minlength=len(self.popularity))
             self.values[f"novelty@{k}"][part] = beyond_accuracy.list_means(rows[:, :k], self.information)
             if self.features is not None:
                 diversity = beyond_accuracy.intra_list_diversity(rows[:, :k], self.features)
@@ -130,6 +135,11 @@ class _Tally:
             values[f"gini@{k}"] = beyond_accuracy.gini(self.shown[k])
             values[f"popularity_lift@{k}"] = beyond_accuracy.popularity_lift(self.list_popularity[k], self.profiles)
         return values
+
+    def traces(self, relevance: Relevance) -> Traces:
+        histories = np.diff(self.dataset.user_items.indptr)[self.users].astype(np.int64)
+        relevant = np.bincount(relevance.pairs % relevance.n_items, minlength=relevance.n_items)
+        return Traces(self.dataset.items, histories, self.popularity.astype(np.int64), relevant, self.shown, self.found)
 
 
 def _lists(model: Recommender, dataset: Dataset, users: NDArray[np.int64], k: int) -> NDArray[np.int32]:

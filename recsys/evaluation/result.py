@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.errors import ConfigError
+from recsys.evaluation.segments import Traces
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,12 +29,15 @@ class EvaluationResult:
         Values that all lists have together and no user alone, such as ``coverage@20``; NaN if there was no list.
     counts : mapping of str to int
         What was judged and what was left out, as `recsys.evaluation.relevance.relevant_items` explains.
+    traces : Traces, optional
+        Where in the catalogue the lists and their hits are, and how much each user had in training.
     """
 
     users: tuple[str, ...]
     values: Mapping[str, NDArray[np.float64]]
     overall: Mapping[str, float]
     counts: Mapping[str, int]
+    traces: Traces | None = None
 
     def per_user(self, name: str) -> NDArray[np.float64]:
         """Value of each user, in the order of `users`; `ConfigError` for a name without per-user values."""
