@@ -128,15 +128,24 @@ class ItemIndex:
         kernels.search(queries, items, bias, factor, row_of, reach, indptr, excluded, bits, rows, scores, threads)
         return rows, scores
 
-    def similar(self, row: int, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    def similar(
+        self,
+        row: int,
+        k: int,
+        *,
+        allowed: NDArray[np.bool_] | None = None,
+        boost: NDArray[np.float32] | None = None,
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Return the k nearest items of one item, without itself; for an index made by `cosine`.
 
-        Without vectors (d = 0) every cosine is 0 and the order is that of the rows.
+        Without vectors (d = 0) every cosine is 0 and the order is that of the rows. `allowed` and `boost` are those of
+        `search`.
         """
         query = self.item_vectors[row : row + 1]
         query = np.ascontiguousarray(query * inverse_lengths(query)[:, None])
-        rows, scores = self.search(query, k, exclude=Exclusions.of_one(np.array([row], np.int32)))
-        return rows, np.where(rows < 0, scores, np.clip(scores, -1, 1))
+        itself = Exclusions.of_one(np.array([row], np.int32))
+        rows, scores = self.search(query, k, exclude=itself, allowed=allowed, boost=boost)
+        return rows, scores if boost is not None else np.where(rows < 0, scores, np.clip(scores, -1, 1))
 
     def _scan(
         self,
