@@ -36,7 +36,9 @@ def head_key(namespace: str) -> Item:
 
 def head_of(item: Item | None) -> CatalogueHead:
     """Return the head an item holds; KeyError, TypeError or ValueError if it is another item."""
-    return CatalogueHead() if item is None else CatalogueHead(int(item["revision"]["N"]), json.loads(item["fields"]["S"]))
+    return (
+        CatalogueHead() if item is None else CatalogueHead(int(item["revision"]["N"]), json.loads(item["fields"]["S"]))
+    )
 
 
 def change_items(client: Client, table: str, namespace: str, texts: Mapping[str, str]) -> None:

@@ -10,11 +10,9 @@ from numpy.typing import NDArray
 
 from recsys.serving.columns import Bits
 from recsys.serving.listing import Search
-from recsys.serving.rules import Diversity, Rules, Terms
+from recsys.serving.rules import LEAST_DECAY, Diversity, Rules, Terms
 from recsys.serving.view import View
 
-_GROUPS = 16
-"""Different factors, up to which a search for each of them is the way."""
 _MORE = 4
 NEW, PROMOTED = "new", "promoted"
 
@@ -27,44 +25,42 @@ class Placed(NamedTuple):
     reason: str
 
 
-def best(search: Search, terms: Terms, allowed: Bits | None, k: int) -> list[tuple[int, float]]:
-    """Return the k best rows of the model, scores falling, ties by ascending row."""
-    if terms.factor is None:
-        rows, scores = search(k, allowed, terms.add)
-        return [pair for pair in zip(rows.tolist(), scores.tolist(), strict=True) if pair[0] >= 0]
-    factors = np.unique(terms.factor if allowed is None else terms.factor[allowed])
-    groups: list[Bits | None] = [allowed]
-    if len(factors) <= _GROUPS:
-        groups = [(terms.factor == one) & (True if allowed is None else allowed) for one in factors]
-    found = [pair for group in groups for pair in _best_of_group(search, terms, group, k)]
-    return sorted(found, key=lambda pair: (-pair[1], pair[0]))[:k]
+def best(search: Search, terms: Terms, allowed: Bits, k: int) -> list[tuple[int, float]]:
+    """Return the k best rows of the model, scores falling, ties by ascending row: the best of each group, merged."""
+    found = []
+    for factor, rows in terms.lift.groups:
+        within = allowed if rows is None else allowed & rows
+        found += _best_of_group(search, terms, factor, within, k)
+    return sorted(found, key=lambda pair: (-pair[1], pair[0]))[:k] if len(terms.lift.groups) > 1 else found
 
 
-def _best_of_group(search: Search, terms: Terms, allowed: Bits | None, k: int) -> list[tuple[int, float]]:
-    """Look further down the model's ranking until nothing below can reach the k best by score and factor."""
-    assert terms.factor is not None
-    count = len(terms.factor) if allowed is None else int(allowed.sum())
-    if not count:
-        return []
-    greatest = float((terms.factor if allowed is None else terms.factor[allowed]).max())
-    depth = k
+def _best_of_group(search: Search, terms: Terms, factor: float, allowed: Bits, k: int) -> list[tuple[int, float]]:
+    """Look so far down the model's ranking that nothing below can reach the k best, however fresh it is."""
+    depth = k if terms.half_lives is None else _MORE * k
     while True:
-        rows, raw = search(min(depth, count), allowed, terms.add)
+        rows, raw = search(min(depth, len(allowed)), allowed, terms.lift.add)
         known = rows >= 0
-        rows, raw = rows[known], raw[known].astype(np.float64)
-        scores = lifted(raw, terms.factor[rows])
+        rows, exact = rows[known], raw[known].astype(np.float64)
+        if terms.half_lives is None:
+            return list(zip(rows.tolist(), (exact if factor == 1 else lifted(exact, factor)).tolist(), strict=True))
+        scores = lifted(exact, factor * decay(terms.half_lives(rows)))
         order = np.lexsort((rows, -scores))[:k]
-        if depth >= count or not known.all() or scores[order[-1]] > lifted(raw[-1:], np.array([greatest]))[0]:
+        if depth >= len(allowed) or not known.all() or scores[order[-1]] > lifted(exact[-1:], factor)[0]:
             return list(zip(rows[order].tolist(), scores[order].tolist(), strict=True))
         depth *= _MORE
 
 
-def lifted(scores: NDArray[np.float64], factors: NDArray[np.float64]) -> NDArray[np.float64]:
+def decay(half_lives: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what freshness makes of a score."""
+    return np.where(np.isnan(half_lives), 1.0, np.maximum(np.exp2(-half_lives), LEAST_DECAY))
+
+
+def lifted(scores: NDArray[np.float64], factors: NDArray[np.float64] | float) -> NDArray[np.float64]:
     """Multiply scores, or divide those below zero, so that a factor above 1 lifts them all."""
     return np.where(scores < 0, scores / factors, scores * factors)
 
 
-def arranged(search: Search, view: View, rules: Rules, terms: Terms, without: frozenset[int], k: int) -> list[Placed]:
+def arranged(search: Search, view: View, rules: Rules, terms: Terms, without: list[int], k: int) -> list[Placed]:
     """Return a list of k places, or of as many as may be filled.
 
     Parameters
@@ -74,7 +70,7 @@ def arranged(search: Search, view: View, rules: Rules, terms: Terms, without: fr
     rules : Rules
     terms : Terms
         Of the rules.
-    without : frozenset of int
+    without : list of int
         Rows of new items this list may not have; `search` knows which ones of the model it may not.
     k : int
     """
@@ -93,17 +89,16 @@ def _first(source: _Source, k: int) -> Iterator[Placed]:
 class _Supply:
     """Where candidates come from: those of the model by score, then new ones; none twice, and none that is closed."""
 
-    def __init__(
-        self, search: Search, view: View, rules: Rules, terms: Terms, without: frozenset[int], k: int
-    ) -> None:
+    def __init__(self, search: Search, view: View, rules: Rules, terms: Terms, without: list[int], k: int) -> None:
         self.search, self.view, self.terms, self.k = search, view, terms, k
         self.min_score = rules.min_score
         size = view.n_model + view.table.n_rows
         self.open = np.ones(size, np.bool_) if terms.allowed is None else terms.allowed.copy()
         if view.shown is not None:
             self.open[: view.n_model] &= view.shown
-        self.open[sorted(without)] = False
-        self.new = [] if rules.min_score is not None else view.new.tolist()
+        if without:
+            self.open[without] = False
+        self.new = [] if rules.min_score is not None else view.new
 
     def best(self, holds: Bits | None, k: int) -> list[tuple[int, float]]:
         """Return the best open rows of the model, for which something holds."""
@@ -157,7 +152,7 @@ class _Arrangement:
         self._given = [0] * len(self._promoted)
         diversity = rules.diversity or Diversity()
         self._caps = diversity.caps
-        self._counts: dict[tuple[str, float], int] = {}
+        self._counts: dict[tuple[int, float], int] = {}
         self._pool = _Pool(supply, diversity) if diversity.weight else None
         self._rest = supply.source(None)
 
@@ -184,9 +179,9 @@ class _Arrangement:
             self._given[n] += bool(bits[row])
         if self._pool:
             self._pool.note(row)
-        for cap in self._caps:
+        for n, cap in enumerate(self._caps):
             for value in supply.view.values(cap.field, row):
-                count = self._counts[cap.field, value] = self._counts.get((cap.field, value), 0) + 1
+                count = self._counts[n, value] = self._counts.get((n, value), 0) + 1
                 if count == cap.most:
                     supply.open &= ~supply.view.holders(cap.field, value)
 

@@ -51,7 +51,8 @@ class Catalogue:
             if self._table is not None:
                 self._table = self._read(self._table, head)
             if head.revision != self.head.revision:
-                self.removed = frozenset(self._online.removed_items(self._namespace))
+                removed = frozenset(self._online.removed_items(self._namespace))
+                self.removed = self.removed if removed == self.removed else removed
             self.head = head
 
     def shown(self, model: ServedModel) -> NDArray[np.bool_] | None:
@@ -76,8 +77,8 @@ class Catalogue:
             if self._table is None:
                 self._table = self._read(Table.empty(self.head.fields), self.head)
             view = self._view
-            if view is None or view.version != model.manifest.version or view.table is not self._table:
-                self._view = view = View(model, self._table, self.shown(model))
+            if view is None or view.model is not model or view.table is not self._table:
+                self._view = view = View(model, self._table, self.shown(model), view)
             return view
 
     def _read(self, table: Table, head: CatalogueHead) -> Table:

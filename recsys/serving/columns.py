@@ -52,12 +52,17 @@ class Column(NamedTuple):
 
     def replaced(self, rows: NDArray[np.int32], told: Sequence[object]) -> Column:
         """Return the column with other values in some distinct rows."""
-        new = Column.of(self.kind, told, self.codes)
-        kept = ~np.isin(self.rows, rows)
-        all_rows = np.concatenate([self.rows[kept], rows[new.rows]])
-        all_values = np.concatenate([self.values[kept], new.values])
-        order = np.argsort(all_rows, kind="stable")
-        return Column(self.kind, all_rows[order], all_values[order], self.codes)
+        order = np.argsort(rows)
+        rows, new = rows[order], Column.of(self.kind, (told[n] for n in order.tolist()), self.codes)
+        if not len(self.rows) or rows[0] > self.rows[-1]:  # all of them are new
+            appended = np.concatenate([self.rows, rows[new.rows]]), np.concatenate([self.values, new.values])
+            return Column(self.kind, *appended, self.codes)
+        kept = np.ones(len(self.rows), np.bool_)
+        for first, last in zip(*(np.searchsorted(self.rows, one) for one in (rows, rows + 1)), strict=True):
+            kept[first:last] = False
+        places = np.searchsorted(self.rows[kept], rows[new.rows])
+        all_rows = np.insert(self.rows[kept], places, rows[new.rows])
+        return Column(self.kind, all_rows, np.insert(self.values[kept], places, new.values), self.codes)
 
     def bits(self, n_rows: int, holds: Callable[[NDArray[np.float64]], Bits]) -> Bits:
         """Return the rows with a value for which a condition holds."""

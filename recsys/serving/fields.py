@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from recsys.errors import DataError
@@ -51,10 +51,10 @@ def read_values(kind: str, told: object) -> tuple[Value, ...]:
     if kind == "keywords" and isinstance(told, list | tuple):
         if len(told) > MAX_VALUES:
             raise DataError(f"holds {len(told):,} keywords; {MAX_VALUES} are the most")
-        return tuple(dict.fromkeys(_keyword(one) for one in told))
+        return tuple(dict.fromkeys(map(_keyword, told)))
     if kind in ("keyword", "keywords"):
         return (_keyword(told),)
-    return ({"number": _number, "boolean": _boolean, "timestamp": _timestamp}[kind](told),)
+    return (_READERS[kind](told),)
 
 
 def checked_metadata(metadata: Mapping[str, object], fields: Mapping[str, str]) -> None:
@@ -67,17 +67,20 @@ def checked_metadata(metadata: Mapping[str, object], fields: Mapping[str, str]) 
             read_values(kind, metadata.get(name))
         except DataError as error:
             raise DataError(error.reason, field=name) from None
-    size = len(json.dumps(dict(metadata)))
+    try:
+        size = len(json.dumps(dict(metadata), ensure_ascii=False).encode())
+    except UnicodeEncodeError:
+        raise DataError("holds a lone surrogate, which is not text") from None
     if size > LARGEST_METADATA_BYTES:
         raise DataError(f"has {size:,} bytes; {LARGEST_METADATA_BYTES:,} are the most")
 
 
 def _keyword(told: object) -> str:
+    if isinstance(told, str) and 1 <= len(told) <= 256:
+        return told
     if isinstance(told, int) and not isinstance(told, bool):
         return str(told)
-    if not isinstance(told, str) or not 1 <= len(told) <= 256:
-        raise DataError("a keyword is text of 1 to 256 characters")
-    return told
+    raise DataError("a keyword is text of 1 to 256 characters")
 
 
 def _number(told: object) -> float:
@@ -107,3 +110,6 @@ def _timestamp(told: object) -> float:
         return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
     except (OverflowError, ValueError):
         raise DataError("is a time: UTC seconds, or ISO 8601 as 2026-01-31T12:00:00Z") from None
+
+
+_READERS: dict[str, Callable[[object], Value]] = {"number": _number, "boolean": _boolean, "timestamp": _timestamp}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -74,10 +75,8 @@ def listed(ranking: Ranking, catalogue: Catalogue, k: int, rules: Rules | None, 
         if row >= 0
     ]
     if len(found) < k and catalogue.head.revision:
-        try:
+        with suppress(StorageError, ArtifactError):  # a list that is shorter than it could be
             found += _new(ranking, catalogue, k - len(found))
-        except (StorageError, ArtifactError):
-            pass  # a list that is shorter than it could be
     return found
 
 
@@ -86,18 +85,16 @@ def _new(ranking: Ranking, catalogue: Catalogue, count: int) -> list[RankedItem]
     from recsys.serving.arranging import NEW
 
     view = catalogue.view(ranking.model)
-    items = (item for item in map(view.id, view.new.tolist()) if item not in ranking.unmodelled)
+    items = (item for item in map(view.id, view.new) if item not in ranking.unmodelled)
     return [RankedItem(item, 0.0, NEW) for item, _ in zip(items, range(count), strict=False)]
 
 
-def _under_rules(
-    ranking: Ranking, catalogue: Catalogue, k: int, rules: Rules, now_s: float
-) -> list[RankedItem]:
+def _under_rules(ranking: Ranking, catalogue: Catalogue, k: int, rules: Rules, now_s: float) -> list[RankedItem]:
     from recsys.serving.arranging import arranged
     from recsys.serving.rules import terms_of
 
     view = catalogue.view(ranking.model)
     terms = terms_of(rules, view, now_s)
-    without = frozenset(row for item in {*rules.exclude, *ranking.unmodelled} if (row := view.row(item)) >= 0)
+    without = view.rows([*rules.exclude, *ranking.unmodelled])
     places = arranged(ranking.search, view, rules, terms, without, k)
     return [RankedItem(view.id(one.row), one.score, one.reason or ranking.strategy) for one in places]

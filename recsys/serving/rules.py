@@ -82,6 +82,8 @@ class Rules(NamedTuple):
     min_score : float, optional
         After boosts and freshness. New items have no score, and are left out.
     freshness : Freshness, optional
+    filter_name : str
+        What errors call the filter; ``''`` where its fields are named by themselves.
     """
 
     filter: Clause | None = None
@@ -91,47 +93,76 @@ class Rules(NamedTuple):
     diversity: Diversity | None = None
     min_score: float | None = None
     freshness: Freshness | None = None
+    filter_name: str = "filter"
+
+
+class Lift(NamedTuple):
+    """What boosts come to.
+
+    Parameters
+    ----------
+    add : ndarray of shape (n_model,), float32, optional
+        Added to the scores of the model.
+    groups : list of (float, ndarray of bool or None)
+        Factors, and the rows of the model each is for; None if it is for all.
+    """
+
+    add: NDArray[np.float32] | None
+    groups: list[tuple[float, Bits | None]]
 
 
 class Terms(NamedTuple):
-    """What rules come to, row by row of a view; scores are those of the model's rows alone.
+    """What rules come to, row by row of a view.
 
     Parameters
     ----------
     allowed : ndarray of bool, optional
         None if all are.
-    add : ndarray of float32, optional
-    factor : ndarray of float64, optional
+    lift : Lift
+    half_lives : callable, optional
+        Returns how many passed since the times of some rows of the model; NaN for those without a time.
     promoted : list of ndarray of bool
         By promotion.
     """
 
     allowed: Bits | None
-    add: NDArray[np.float32] | None
-    factor: NDArray[np.float64] | None
+    lift: Lift
+    half_lives: Callable[[NDArray[np.int32]], NDArray[np.float64]] | None
     promoted: list[Bits]
 
 
 def terms_of(rules: Rules, view: View, now_s: float) -> Terms:
-    """Look rules up in a catalogue; `DataError` names what it does not have, as ``boost[1].genre``."""
-    allowed = None if rules.filter is None else _bits(view, rules.filter, "filter")
-    boosted = [_bits(view, one.when, f"boost[{n}].when") for n, one in enumerate(rules.boost)]
+    """Look rules up in a catalogue; `DataError` names what it does not have, as ``boost[1].when.genre``."""
+    allowed = None if rules.filter is None else _bits(view, rules.filter, rules.filter_name)
     promoted = [_bits(view, one.when, f"promotions[{n}].when") for n, one in enumerate(rules.promotions)]
     for n, cap in enumerate(rules.diversity.caps if rules.diversity else ()):
         _placed(f"diversity.caps[{n}]", partial(declared, view.table, cap.field))
-    add, factor = np.zeros(view.n_model, np.float32), np.ones(view.n_model)
-    for one, bits in zip(rules.boost, boosted, strict=True):
-        add[bits[: view.n_model]] += np.float32(one.add)
-        factor[bits[: view.n_model]] *= one.multiply
+    lift = view.kept(f"lift {rules.boost!r}", partial(_lift, rules.boost, view)) if rules.boost else _NO_LIFT
+    half_lives = None
     if rules.freshness is not None:
-        factor *= _decay(view, rules.freshness, now_s)
-    return Terms(allowed, add if add.any() else None, None if (factor == 1).all() else factor, promoted)
+        freshness = rules.freshness
+        times = _placed("freshness", partial(view.times, freshness.field))
+
+        def half_lives(rows: NDArray[np.int32]) -> NDArray[np.float64]:
+            return np.maximum(now_s - times[rows], 0) / freshness.half_life_s
+
+    return Terms(allowed, lift, half_lives, promoted)
 
 
-def _decay(view: View, freshness: Freshness, now_s: float) -> NDArray[np.float64]:
-    times = _placed("freshness", lambda: view.times(freshness.field))
-    half_lives = np.maximum(now_s - times, 0) / freshness.half_life_s
-    return np.where(np.isnan(times), 1.0, np.maximum(np.exp2(-half_lives), LEAST_DECAY))
+_NO_LIFT = Lift(None, [(1.0, None)])
+
+
+def _lift(boosts: tuple[Boost, ...], view: View) -> Lift:
+    add, factor = np.zeros(view.n_model, np.float32), np.ones(view.n_model)
+    for n, one in enumerate(boosts):
+        bits = _bits(view, one.when, f"boost[{n}].when")[: view.n_model]
+        add[bits] += np.float32(one.add)
+        factor[bits] *= one.multiply
+    factors = np.unique(factor).tolist()
+    groups: list[tuple[float, Bits | None]] = [(one, factor == one) for one in factors]
+    if len(factors) == 1:
+        groups = [(factors[0], None)]
+    return Lift(add if add.any() else None, groups)
 
 
 def _bits(view: View, clause: Clause, place: str) -> Bits:
@@ -142,4 +173,4 @@ def _placed(place: str, look: Callable[[], T]) -> T:
     try:
         return look()
     except DataError as error:
-        raise DataError(error.reason, field=f"{place}.{error.field}") from None
+        raise DataError(error.reason, field=f"{place}.{error.field}".lstrip(".")) from None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from recsys.serving.filters import Clause, bits_of, declared
 from recsys.serving.loader import ServedModel
 
 _KEPT_BYTES = 1 << 25
+T = TypeVar("T")
 
 
 class View:
@@ -28,42 +30,54 @@ class View:
         Which items of the model were not deleted.
     """
 
-    def __init__(self, model: ServedModel, table: Table, shown: Bits | None) -> None:
-        self.version, self.table, self.shown = model.manifest.version, table, shown
+    def __init__(self, model: ServedModel, table: Table, shown: Bits | None, before: View | None = None) -> None:
+        self.model, self.table, self.shown = model, table, shown
         self.items, self.n_model = model.items, len(model.items)
-        self._vectors = model.factors.item_vectors
-        of_model = model.items.encode(table.ids[: table.n_rows])
-        known = np.flatnonzero(of_model >= 0)
+        known: NDArray[np.int32] = np.empty(0, np.int32)
+        if before is not None and before.model is model:
+            known = before.of_model[: table.n_rows]
+        self.of_model = np.concatenate([known, model.items.encode(table.ids[len(known) : table.n_rows])])
+        """Row of the model of each row of the table, -1 where there is none."""
+        modelled = np.flatnonzero(self.of_model >= 0)
         self.row_of = np.full(self.n_model, table.n_rows, np.int32)
-        """Row of the table of each item of the model; that behind the last one where there is none."""
-        self.row_of[of_model[known]] = known
-        new = np.flatnonzero((of_model < 0) & (table.changed > 0))
-        self.new = (new[np.lexsort((new, -table.changed[new]))] + self.n_model).astype(np.int64)
+        """Row of the table of each row of the model; that behind the last one where there is none."""
+        self.row_of[self.of_model[modelled]] = modelled
+        new = np.flatnonzero((self.of_model < 0) & (table.changed > 0))
+        self.new = (new[np.lexsort((new, -table.changed[new]))] + self.n_model).tolist()
         """Items the model does not know, the newest change first."""
-        self._kept: dict[str, Bits] = {}
+        self._kept: dict[str, Any] = {}
 
     def bits(self, clause: Clause) -> Bits:
         """Return for which rows of the model and the table a clause holds; errors as of `bits_of`."""
-        key = repr(clause)  # clauses compare as tuples: with true and 1 as the same
-        found = self._kept.get(key)
-        if found is None:
-            of_table = bits_of(clause, self.table)
-            found = np.concatenate([of_table[self.row_of], of_table[:-1]])
-            if (len(self._kept) + 1) * len(found) > _KEPT_BYTES:
-                self._kept = {}
-            self._kept[key] = found
-        return found
+        return self.kept(f"bits {clause!r}", lambda: self._of_rows(bits_of(clause, self.table)))
+
+    def holders(self, field: str, value: float) -> Bits:
+        """Return the rows that have a value, as `values` gives it."""
+        column, size = declared(self.table, field), self.table.n_rows + 1
+        return self.kept(f"{value!r} {field}", lambda: self._of_rows(column.bits(size, lambda values: values == value)))
 
     def times(self, field: str) -> NDArray[np.float64]:
         """Return the time in a field by row of the model, NaN where there is none."""
         column = declared(self.table, field)
         if column.kind != "timestamp":
             raise DataError(f"is no time: it is a {column.kind}", field=field)
-        return column.by_row(self.table.n_rows + 1)[self.row_of]
+        return self.kept(f"times {field}", lambda: column.by_row(self.table.n_rows + 1)[self.row_of])
+
+    def kept(self, key: str, make: Callable[[], T]) -> T:
+        """Return what was made for an earlier request, or make it; keys are text, as true and 1 are equal."""
+        found: T | None = self._kept.get(key)
+        if found is None:
+            if (len(self._kept) + 1) * (self.n_model + self.table.n_rows) > _KEPT_BYTES:
+                self._kept = {}
+            found = self._kept[key] = make()
+        return found
+
+    def _of_rows(self, of_table: Bits) -> Bits:
+        return np.concatenate([of_table[self.row_of], of_table[:-1]])
 
     def directions(self, rows: Sequence[int]) -> NDArray[np.float64]:
         """Return the vectors of items of the model at length 1, or 0."""
-        vectors = self._vectors[rows].astype(np.float64)
+        vectors = self.model.factors.item_vectors[rows].astype(np.float64)
         lengths = np.sqrt((vectors * vectors).sum(axis=1))
         return vectors / np.where(lengths > 0, lengths, 1.0)[:, None]
 
@@ -71,18 +85,12 @@ class View:
         """Return the values of a field at a row of the model or the table."""
         return declared(self.table, field).at(self._table_row(row))
 
-    def holders(self, field: str, value: float) -> Bits:
-        """Return the rows that have a value, as `values` gives it."""
-        of_table = declared(self.table, field).bits(self.table.n_rows + 1, lambda values: values == value)
-        return np.concatenate([of_table[self.row_of], of_table[:-1]])
-
-    def row(self, item: str) -> int:
-        """Return the row of an item, -1 if neither model nor catalogue knows it."""
-        row = self.items.row(item)
-        if row >= 0:
-            return row
-        of_table = self.table.row_of.get(item, self.table.n_rows)
-        return self.n_model + of_table if of_table < self.table.n_rows else -1
+    def rows(self, items: Collection[str]) -> list[int]:
+        """Return the rows of those items that model or catalogue know."""
+        told, size = self.table.row_of, self.table.n_rows
+        of_table = (told.get(one, size) for one in items)
+        pairs = zip(self.items.encode(items).tolist(), of_table, strict=True)
+        return [row if row >= 0 else self.n_model + other for row, other in pairs if row >= 0 or other < size]
 
     def id(self, row: int) -> str:
         """Return the item of a row."""
