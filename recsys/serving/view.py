@@ -36,7 +36,9 @@ class View:
         known: NDArray[np.int32] = np.empty(0, np.int32)
         if before is not None and before.model is model:
             known = before.of_model[: table.n_rows]
-        self.of_model = np.concatenate([known, model.items.encode(table.ids[len(known) : table.n_rows])])
+        self.of_model: NDArray[np.int32] = np.concatenate(
+            [known, model.items.encode(table.ids[len(known) : table.n_rows])]
+        )
         """Row of the model of each row of the table, -1 where there is none."""
         modelled = np.flatnonzero(self.of_model >= 0)
         self.row_of = np.full(self.n_model, table.n_rows, np.int32)

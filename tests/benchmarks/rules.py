@@ -1,7 +1,7 @@
 """Requests under rules in one process, d = 64, lists of 20, interleaved with the same request without them.
 
-Every item has a genre (1 of 10), tags (3 of 1,000), a price and a time within the last two years. "first" is the request
-that reads and compiles the catalogue; "after a change" is the first one after an item was put.
+Every item has a genre (1 of 10), tags (3 of 1,000), a price and a time within the last two years. "first" is the
+request that reads and compiles the catalogue; "after a change" is the first one after an item was put.
 """
 
 import os
