@@ -68,6 +68,8 @@ class Shelf:
 
     def change(self):
         """Put and delete some items, known to the model and new ones."""
+        if self.chance.random() < 0.2:  # all is read anew
+            self.world.online.put_fields("shop", FIELDS | {f"more {self.chance.random()}": "number"})
         chance, known = self.chance, [*(f"i{n}" for n in range(self.n)), *(f"n{n}" for n in range(5))]
         for _ in range(chance.randrange(4)):
             some = chance.sample(known, chance.randint(1, len(known)))

@@ -35,7 +35,7 @@ class Catalogue:
     def __init__(self, namespace: str, online: OnlineStore) -> None:
         self._namespace, self._online = namespace, online
         self._lock = RLock()
-        self.head = CatalogueHead()
+        self.head, self.is_known = CatalogueHead(), False
         self.removed: frozenset[str] = frozenset()
         self._table: Table | None = None
         self._shown: tuple[str, frozenset[str], NDArray[np.bool_] | None] | None = None
@@ -43,17 +43,17 @@ class Catalogue:
 
     def refresh(self, head: CatalogueHead) -> None:
         """Take note of every change up to a head that was just read; stay as it is where that fails."""
-        if head == self.head:
+        if head == self.head and self.is_known:
             return
         with self._lock:
-            if head == self.head or head.revision < self.head.revision:
-                return  # another thread saw as much, or more
+            if head.revision < self.head.revision:
+                return  # another thread saw more
             if self._table is not None:
                 self._table = self._read(self._table, head)
             if head.revision != self.head.revision:
                 removed = frozenset(self._online.removed_items(self._namespace))
                 self.removed = self.removed if removed == self.removed else removed
-            self.head = head
+            self.head, self.is_known = head, True
 
     def shown(self, model: ServedModel) -> NDArray[np.bool_] | None:
         """Return which items of a model were not deleted; None if none was."""

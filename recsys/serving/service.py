@@ -239,6 +239,8 @@ class RecommendationService:
         try:
             catalogue.refresh((known and known.head) or self.online.catalogue_head(namespace))
         except (StorageError, ArtifactError):
+            if rules is not None and not catalogue.is_known:
+                raise
             degraded = True
         found, manifest = listed(ranking, catalogue, k, rules, self.clock()), ranking.model.manifest
         degraded = degraded or self.models.degraded(namespace)

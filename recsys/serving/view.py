@@ -34,7 +34,7 @@ class View:
         self.model, self.table, self.shown = model, table, shown
         self.items, self.n_model = model.items, len(model.items)
         known: NDArray[np.int32] = np.empty(0, np.int32)
-        if before is not None and before.model is model:
+        if before is not None and before.model is model and before.table.ids is table.ids:
             known = before.of_model[: table.n_rows]
         self.of_model: NDArray[np.int32] = np.concatenate(
             [known, model.items.encode(table.ids[len(known) : table.n_rows])]

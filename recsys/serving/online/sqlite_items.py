@@ -47,6 +47,8 @@ def create(db: sqlite3.Connection) -> None:
 
 def change(db: sqlite3.Connection, namespace: str, texts: Mapping[str, str]) -> None:
     """Store the JSON of items, within a transaction."""
+    if not texts:
+        return
     first = head(db, namespace).revision + 1
     rows = [(namespace, item, text, revision) for revision, (item, text) in enumerate(texts.items(), first)]
     db.executemany("INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?)", rows)
