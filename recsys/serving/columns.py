@@ -76,7 +76,8 @@ class Column(NamedTuple):
 
     def at(self, row: int) -> list[float]:
         """Return the values of one row."""
-        first, last = np.searchsorted(self.rows, (row, row + 1))
+        # Of the type of the rows, or they would all be converted.
+        first, last = np.searchsorted(self.rows, np.array((row, row + 1), np.int32))
         found: list[float] = self.values[first:last].tolist()
         return found
 

@@ -1,7 +1,9 @@
 """Requests under rules in one process, d = 64, lists of 20, interleaved with the same request without them.
 
 Every item has a genre (1 of 10), tags (3 of 1,000), a price and a time within the last two years. "first" is the
-request that reads and compiles the catalogue; "after a change" is the first one after an item was put.
+request that reads and compiles the catalogue; "after a change" is the first one after an item was put. Requests are
+those of the service, and, for filters, of the whole handler, called as Lambda does it: POST with a filter beside POST
+with an empty body, and GET beside GET.
 """
 
 import os
@@ -9,10 +11,16 @@ import os
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import gc
+import io
+import json
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -21,9 +29,11 @@ from recsys.serving.filters import Exists, Group, OneOf, Within
 from recsys.serving.rules import Boost, Cap, Diversity, Freshness, Promotion, Rules
 from recsys.serving.service import RankedList
 from tests.benchmarks.harness import options, report
-from tests.benchmarks.published import NAMESPACE, USERS, publish_catalogue, stores_in
+from tests.benchmarks.published import NAMESPACE, USERS, environment, publish_catalogue, stores_in
+from tests.benchmarks.servers import SERVER
 
 K, NOW_S, DAY_S = 20, 1.8e9, 86_400.0
+ROUTE = "/v1/{ns}/users/{user}/recommendations"
 FIELDS = {"genre": "keyword", "tags": "keywords", "price": "number", "at": "timestamp"}
 HALF = Within("price", lt=50)
 RULES = {
@@ -93,16 +103,11 @@ def rows_of(folder: Path, n_items: int, count: int) -> list[dict[str, object]]:
     for name, rules in RULES.items():
         firsts = milliseconds(ask(0, rules))
         pairs = [(milliseconds(ask(n)), milliseconds(ask(n, rules))) for n in range(count)]
-        plain, ruled = (np.array(side) for side in zip(*pairs, strict=True))
         rows.append(
             {
                 "items": n_items,
                 "rule": name,
-                "count": count,
-                "plain p50 ms": float(np.median(plain)),
-                "ruled p50 ms": float(np.median(ruled)),
-                "ratio": float(np.median(ruled) / np.median(plain)),
-                "ratio p99": float(np.percentile(ruled, 99) / np.percentile(plain, 99)),
+                **compared(pairs),
                 "new rule ms": firsts,
                 "no catalogue p50 ms": float(np.median(bare)),
                 "first ms": first,
@@ -110,8 +115,69 @@ def rows_of(folder: Path, n_items: int, count: int) -> list[dict[str, object]]:
                 "after a change ms": float(np.median(changes)),
             }
         )
+    rows += [{**rows[0], **row} for row in of_handler(folder, count)]
     stores.online.close()
     return rows
+
+
+FILTERS = {
+    "half": {"range": {"price": {"lt": 50}}},
+    "a tenth": {"match": {"genre": "g3"}},
+    "1 %": {"range": {"price": {"lt": 1}}},
+    "0.3 %": {"match": {"tags": "t5"}},
+    "0.03 %": {"must": [{"match": {"tags": "t5"}}, {"match": {"genre": "g3"}}]},
+    "nested": {
+        "must": [{"range": {"price": {"lt": 50}}}, {"exists": "at"}],
+        "should": [{"any": {"genre": ["g1", "g2"]}}, {"match": {"tags": "t1"}}],
+        "must_not": [{"match": {"genre": "g9"}}],
+    },
+}
+
+
+def of_handler(folder: Path, count: int) -> Iterator[dict[str, object]]:
+    """Rows of the handler: POST by each filter, GET by a tenth."""
+    os.environ.update(environment(folder))
+    sys.path.insert(0, str(SERVER.parent))
+    from app import app
+
+    def milliseconds_of(n: int, query: dict[str, list[str]] | None, body: dict[str, object] | None) -> float:
+        event = {
+            "resource": ROUTE,
+            "requestContext": {"httpMethod": "GET" if body is None else "POST", "resourcePath": ROUTE},
+            "headers": {"content-type": "application/json"},
+            "pathParameters": {"ns": NAMESPACE, "user": f"u{2 * (n % (USERS // 2)) + 1}"},
+            "multiValueQueryStringParameters": query,
+            "stageVariables": None,
+            "body": None if body is None else json.dumps(body),
+            "isBase64Encoded": False,
+        }
+        began = time.perf_counter()
+        answer = app(event, SimpleNamespace(aws_request_id="1"))
+        spent = 1e3 * (time.perf_counter() - began)
+        assert len(json.loads(answer["body"])["items"]) == K
+        return spent
+
+    asked: list[tuple[str, tuple[Any, Any], tuple[Any, Any]]] = [
+        (f"POST {name}", (None, {}), (None, {"filter": one})) for name, one in FILTERS.items()
+    ]
+    asked.append(("GET a tenth", (None, None), ({"genre": ["g3"]}, None)))
+    with redirect_stderr(io.StringIO()):
+        for name, without, with_rule in asked:
+            first = milliseconds_of(0, *with_rule)
+            pairs = [(milliseconds_of(n, *without), milliseconds_of(n, *with_rule)) for n in range(count)]
+            yield {"rule": name, **compared(pairs), "new rule ms": first}
+
+
+def compared(pairs: list[tuple[float, float]]) -> dict[str, object]:
+    """Plain and ruled requests, made in turn."""
+    plain, ruled = (np.array(side) for side in zip(*pairs, strict=True))
+    return {
+        "count": len(pairs),
+        "plain p50 ms": float(np.median(plain)),
+        "ruled p50 ms": float(np.median(ruled)),
+        "ratio": float(np.median(ruled) / np.median(plain)),
+        "ratio p99": float(np.percentile(ruled, 99) / np.percentile(plain, 99)),
+    }
 
 
 def main() -> None:
