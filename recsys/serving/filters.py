@@ -78,7 +78,8 @@ def declared(table: Table, field: str) -> Column:
     """Return the column of a field."""
     if field not in table.columns:
         known = ", ".join(f"{name} ({column.kind})" for name, column in sorted(table.columns.items())) or "none"
-        raise DataError(f"is not a declared field; declared: {known}", field=field[:100])
+        readable = field if field.isascii() and field.isprintable() else ascii(field)[1:-1]  # anybody's text
+        raise DataError(f"is not a declared field; declared: {known}", field=readable[:100])
     return table.columns[field]
 
 

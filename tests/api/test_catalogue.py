@@ -159,7 +159,7 @@ BAD = [
     ({"filter": None}, "filter"),
     ({"filter": []}, "filter"),
     ({"filter": {"exists": ""}}, "filter.exists"),
-    ({"filter": {"exists": "\ud800"}}, "filter.\ud800"),
+    ({"filter": {"exists": "\ud800"}}, "filter.\\ud800"),
     ({"boost": [{"when": {}, "multiply": 0}]}, "boost[0].multiply"),
     ({"boost": [{"when": {}, "multiply": 1001}]}, "boost[0].multiply"),
     ({"boost": [{"when": {}, "add": 1e300}]}, "boost[0].add"),
