@@ -28,6 +28,7 @@ from batch_jobs.flags import (
     ContextField,
     Delimiter,
     EventColumn,
+    Field,
     Files,
     FinalTest,
     Format,
@@ -102,7 +103,7 @@ def _options(
 def ingest(
     flags: typer.Context,
     files: Files = None, items: Items = None, users: Users = None, config: Config = None, namespace: Namespace = None,
-    as_json: Json = False,
+    as_json: Json = False, field: Field = None,
     format: Format = None, on_error: OnError = None, delimiter: Delimiter = None, header: Header = None,
     timestamp_unit: Unit = None, user_column: UserColumn = None, item_column: ItemColumn = None,
     weight_column: WeightColumn = None, timestamp_column: TimeColumn = None, event_column: EventColumn = None,
@@ -205,7 +206,7 @@ def rollback(namespace: Namespace = None, as_json: Json = False) -> None:
 def nightly(
     flags: typer.Context,
     files: Files = None, items: Items = None, users: Users = None, config: Config = None, namespace: Namespace = None,
-    as_json: Json = False,
+    as_json: Json = False, field: Field = None,
     format: Format = None, on_error: OnError = None, delimiter: Delimiter = None, header: Header = None,
     timestamp_unit: Unit = None, user_column: UserColumn = None, item_column: ItemColumn = None,
     weight_column: WeightColumn = None, timestamp_column: TimeColumn = None, event_column: EventColumn = None,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hin
 import msgspec
 
 from recsys.artifacts.manifest import check_name
-from recsys.errors import ConfigError
+from recsys.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     # Most commands read no file, and should not wait for pyarrow.
@@ -31,12 +31,14 @@ class IngestConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What to take in: `files` of events, tables of `items` and `users`, and how to read them (`recsys.data.sources`).
 
     A column that is '' is left unread: TOML and flags have no None. Columns named in `context` are kept as context.
+    Lists may be filtered by the `fields` of items, each as ``name:kind`` with a kind of `recsys.serving.fields`.
     Models learn of the queue's events when the newest is `settle_s` ahead: a queue keeps no order.
     """
 
     files: tuple[str, ...] = ()
     items: str | None = None
     users: str | None = None
+    fields: tuple[str, ...] = ()
     format: str | None = None
     columns: dict[str, str | int | None] | None = None
     header: bool | None = None
@@ -52,6 +54,16 @@ class IngestConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
         columns = None if self.columns is None else {ours: None if c == "" else c for ours, c in self.columns.items()}
         return ReadSpec(self.format, columns, self.header, self.delimiter, self.timestamp_unit, self.context)
+
+    def declared(self) -> dict[str, str]:
+        """Return the kind of each of the fields."""
+        from recsys.serving.fields import KINDS, checked_fields
+
+        split = [one.rpartition(":") for one in self.fields]
+        try:
+            return checked_fields({name: kind for name, _, kind in split})
+        except DataError:
+            raise ConfigError(f"[ingest] fields are name:kind, with a kind of {', '.join(KINDS)}") from None
 
 
 class FeaturesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -25,6 +25,12 @@ Files = Annotated[
 ]
 Items = Annotated[Path | None, typer.Option("--items", help="Item table: id, title, genres, ...", readable=False)]
 Users = Annotated[Path | None, typer.Option("--users", help="User table: id, age, country, ...", readable=False)]
+Field = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--field", metavar="<str>", help="Field of items that lists may be filtered by, name:kind; repeatable."
+    ),
+]
 Format = Annotated[str | None, typer.Option("--format", help="csv, parquet, lists or movielens.")]
 OnError = Annotated[str | None, typer.Option("--on-error", help="raise (default), or skip and count broken lines.")]
 Delimiter = Annotated[str | None, typer.Option("--delimiter", help="Of CSV input, where it is not recognised.")]
@@ -105,6 +111,7 @@ def settings(flags: Mapping[str, Any]) -> JobConfig:
                 "files": _texts(flags, "files"),
                 "items": _text(flags, "items"),
                 "users": _text(flags, "users"),
+                "fields": _texts(flags, "field"),
                 "columns": _columns(flags),
                 "context": _texts(flags, "context_column"),
                 **{name: flags.get(name) for name in ("format", "header", "delimiter", "timestamp_unit", "on_error")},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from batch_jobs.stores import Stores
 from recsys.data.events_table import EVENT_SCHEMA
 from recsys.data.sources import Rejected, read_events, read_table
 from recsys.data.sources.movielens import find_ratings
-from recsys.errors import StorageError
+from recsys.errors import DataError, StorageError
 from recsys.events import context_text
-from recsys.serving.online import EventFeed, StoredEvent
+from recsys.serving.fields import read_values
+from recsys.serving.online import EventFeed, OnlineStore, StoredEvent
 
 _ONLINE_BATCH = 100_000
 
@@ -31,6 +33,8 @@ def ingest(stores: Stores, namespace: str, config: IngestConfig, screen: Screen)
     spec = config.spec()
     items = {} if config.items is None else read_table(config.items, rejected)
     users = {} if config.users is None else read_table(config.users, rejected, of="user")
+    fields = config.declared()
+    _check(items, fields, config.items)
     columns = tell_columns(config, screen)
     added, known = 0, 0
     for name in config.files:
@@ -39,8 +43,9 @@ def ingest(stores: Stores, namespace: str, config: IngestConfig, screen: Screen)
             tables = read_events(name, spec, rejected, partial(_bytes_read, step, source))
             new = stores.events.append_file(namespace, source, tables)
         added, known = added + (new or 0), known + (new is None)
-    if items:
-        stores.online.put_items(namespace, items)
+    if fields:
+        stores.online.put_fields(namespace, fields)
+    deleted = _describe(stores.online, namespace, items) if items else 0
     if users:
         stores.online.put_user_profiles(namespace, users)
     online = drain_online(stores, stores.online, namespace) if isinstance(stores.online, EventFeed) else 0
@@ -53,12 +58,33 @@ def ingest(stores: Stores, namespace: str, config: IngestConfig, screen: Screen)
         "files_known_already": known,
         "events_from_api": online,
         "queue_files_compacted": compacted,
-        "items_described": len(items),
+        "items_described": len(items) - deleted,
+        "items_deleted_before": deleted,
         "users_described": len(users),
         "rows_rejected": rejected.rows,
         "rejections": rejected.messages,
         **columns,
     }
+
+
+def _check(items: Mapping[str, Mapping[str, object]], fields: Mapping[str, str], path: str | None) -> None:
+    """Raise `DataError` for the first value of a declared field that is none of its kind."""
+    for item, told in items.items():
+        for name, kind in fields.items():
+            try:
+                read_values(kind, told.get(name))
+            except DataError as error:
+                reason = f"{told[name]!r} of item {item!r} {error.reason}"
+                raise DataError(reason, path=path, field=name, remedy="Mend it, or declare another kind") from None
+
+
+def _describe(online: OnlineStore, namespace: str, items: Mapping[str, Mapping[str, object]]) -> int:
+    """Store what changed: servers read every change. Items deleted since stay deleted; return how many they are."""
+    known = online.all_items(namespace) if online.catalogue_head(namespace).revision else {}
+    deleted = items.keys() & set(online.removed_items(namespace))
+    changed = {item: told for item, told in items.items() if item not in deleted and known.get(item) != told}
+    online.put_items(namespace, changed)
+    return len(deleted)
 
 
 def _bytes_read(step: Step, path: Path, done: int) -> None:

@@ -9,7 +9,7 @@ import gc
 gc.disable()
 
 from chalicelib.face import Face  # noqa: E402
-from chalicelib.requests import path_id, path_namespace, query_k  # noqa: E402
+from chalicelib.requests import path_id, path_namespace, query_list  # noqa: E402
 from chalicelib.responses import Problem, answer, ranked, scored  # noqa: E402
 from chalicelib.wiring import service, stores, warm_up  # noqa: E402
 from recsys.errors import UnknownItemError  # noqa: E402
@@ -22,28 +22,27 @@ app = Face(app_name="recsys")
 
 @app.route("/v1/{ns}/users/{user}/recommendations", methods=["GET"])
 def recommendations(ns, user):
-    """Top-K for a user: GET ...?k=20."""
-    found = service().recommend(path_namespace(ns), path_id("user", user), query_k(app.current_request))
-    return ranked(app.request_id, found)
+    """Top-K for a user: GET ...?k=20, and any declared field: ...&genre=drama."""
+    k, rules = query_list(app.current_request)
+    return ranked(app.request_id, service().recommend(path_namespace(ns), path_id("user", user), k, rules=rules))
 
 
 @app.route("/v1/{ns}/users/{user}/recommendations", methods=["POST"])
 def recommendations_in_context(ns, user):
-    """Top-K for a user, here and now: {"k"?, "context"?, "events"?}."""
+    """Top-K for a user, here and now: {"k"?, "context"?, "events"?, "filter"?, "boost"?, ...}."""
     from chalicelib.bodies import asked_list
 
-    k, context, events = asked_list(app.current_request)
-    found = service().recommend(path_namespace(ns), path_id("user", user), k, context=context, events=events)
-    return ranked(app.request_id, found)
+    k, asked = asked_list(app.current_request)
+    return ranked(app.request_id, service().recommend(path_namespace(ns), path_id("user", user), k, **asked))
 
 
 @app.route("/v1/{ns}/recommendations", methods=["POST"])
 def recommendations_for_a_session(ns):
-    """Top-K for nobody known, from a session's events and context alone: {"k"?, "context"?, "events"?}."""
+    """Top-K for nobody known, from a session's events and context alone: {"k"?, "context"?, "events"?, ...}."""
     from chalicelib.bodies import asked_list
 
-    k, context, events = asked_list(app.current_request)
-    return ranked(app.request_id, service().recommend(path_namespace(ns), None, k, context=context, events=events))
+    k, asked = asked_list(app.current_request)
+    return ranked(app.request_id, service().recommend(path_namespace(ns), None, k, **asked))
 
 
 @app.route("/v1/{ns}/users/{user}/scores", methods=["POST"])
@@ -62,15 +61,56 @@ def scores(ns, user):
 
 @app.route("/v1/{ns}/items/{item}/similar", methods=["GET"])
 def similar_items(ns, item):
-    """Nearest items: GET ...?k=20."""
-    found = service().similar(path_namespace(ns), path_id("item", item), query_k(app.current_request))
-    return ranked(app.request_id, found)
+    """Nearest items: GET ...?k=20, and any declared field."""
+    k, rules = query_list(app.current_request)
+    return ranked(app.request_id, service().similar(path_namespace(ns), path_id("item", item), k, rules=rules))
 
 
 @app.route("/v1/{ns}/popular", methods=["GET"])
 def popular(ns):
-    """Items most users have: GET ...?k=20."""
-    return ranked(app.request_id, service().popular(path_namespace(ns), query_k(app.current_request)))
+    """Items most users have: GET ...?k=20, and any declared field."""
+    k, rules = query_list(app.current_request)
+    return ranked(app.request_id, service().popular(path_namespace(ns), k, rules=rules))
+
+
+@app.route("/v1/{ns}/items/{item}", methods=["PUT"])
+def put_item(ns, item):
+    """Store what is known of an item, one object, in place of what was known before."""
+    from chalicelib.bodies import parsed_body
+
+    namespace, item, metadata = path_namespace(ns), path_id("item", item), parsed_body(app.current_request)
+    service().put_item(namespace, item, metadata)
+    return answer(app.request_id, {"item": item, "metadata": metadata})
+
+
+@app.route("/v1/{ns}/items/{item}", methods=["GET"])
+def item(ns, item):
+    """Return what is known of an item."""
+    item = path_id("item", item)
+    return answer(app.request_id, {"item": item, "metadata": service().item(path_namespace(ns), item)})
+
+
+@app.route("/v1/{ns}/items/{item}", methods=["DELETE"])
+def delete_item(ns, item):
+    """Take an item out of every list, at once, until it is put again."""
+    item = path_id("item", item)
+    service().delete_item(path_namespace(ns), item)
+    return answer(app.request_id, {"item": item, "deleted": True})
+
+
+@app.route("/v1/{ns}/catalogue", methods=["PUT"])
+def put_catalogue(ns):
+    """Declare the fields that rules may name: {"fields": {"genre": "keyword", "year": "number"}}."""
+    from chalicelib.bodies import sent_fields
+
+    fields = service().put_fields(path_namespace(ns), sent_fields(app.current_request))
+    return answer(app.request_id, {"fields": fields})
+
+
+@app.route("/v1/{ns}/catalogue", methods=["GET"])
+def catalogue(ns):
+    """Return the declared fields and their kinds."""
+    return answer(app.request_id, {"fields": service().fields(path_namespace(ns))})
 
 
 @app.route("/v1/{ns}/events", methods=["POST"])

@@ -16,6 +16,8 @@ from recsys.codes import Codes, falling, greatest, inverse_lengths, norm_order
 
 _FEW = 8
 """Queries that are searched one by one; for more, a copy of the items in another order pays."""
+_SPARSE = 2048
+"""Items allowed, up to which a copy of them pays."""
 
 
 class Exclusions(NamedTuple):
@@ -115,6 +117,8 @@ class ItemIndex:
         scores : ndarray of shape (n_queries, k), float32
             Padded with -inf.
         """
+        if allowed is not None and len(queries) == 1 and np.count_nonzero(allowed) <= min(_SPARSE, len(allowed) >> 4):
+            return self._search_few(queries, k, exclude, allowed, boost)
         rows, scores = np.empty((len(queries), k), np.int32), np.empty((len(queries), k), np.float32)
         bits = None if allowed is None else np.packbits(allowed, bitorder="little")
         if self.codes is not None and len(queries) <= _FEW:
@@ -128,15 +132,42 @@ class ItemIndex:
         kernels.search(queries, items, bias, factor, row_of, reach, indptr, excluded, bits, rows, scores, threads)
         return rows, scores
 
-    def similar(self, row: int, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    def similar(
+        self,
+        row: int,
+        k: int,
+        *,
+        allowed: NDArray[np.bool_] | None = None,
+        boost: NDArray[np.float32] | None = None,
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Return the k nearest items of one item, without itself; for an index made by `cosine`.
 
-        Without vectors (d = 0) every cosine is 0 and the order is that of the rows.
+        Without vectors (d = 0) every cosine is 0 and the order is that of the rows. `allowed` and `boost` are those of
+        `search`.
         """
         query = self.item_vectors[row : row + 1]
         query = np.ascontiguousarray(query * inverse_lengths(query)[:, None])
-        rows, scores = self.search(query, k, exclude=Exclusions.of_one(np.array([row], np.int32)))
-        return rows, np.where(rows < 0, scores, np.clip(scores, -1, 1))
+        itself = Exclusions.of_one(np.array([row], np.int32))
+        rows, scores = self.search(query, k, exclude=itself, allowed=allowed, boost=boost)
+        return rows, scores if boost is not None else np.where(rows < 0, scores, np.clip(scores, -1, 1))
+
+    def _search_few(
+        self,
+        query: NDArray[np.float32],
+        k: int,
+        exclude: Exclusions | None,
+        allowed: NDArray[np.bool_],
+        boost: NDArray[np.float32] | None,
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Search among a few rows, copied: a scan would read nearly all of them to find so few."""
+        if exclude is not None:
+            allowed = allowed.copy()
+            allowed[exclude.rows] = False
+        few = np.flatnonzero(allowed).astype(np.int32)
+        part = ItemIndex(self.item_vectors[few], None if self.item_bias is None else self.item_bias[few])
+        part._is_cosine = self._is_cosine
+        rows, scores = part.search(query, k, boost=None if boost is None else boost[few])
+        return (np.where(rows < 0, rows, few[rows]) if len(few) else rows), scores
 
     def _scan(
         self,

@@ -9,6 +9,7 @@ from chalice.app import Request
 
 from chalicelib.requests import DEFAULT_K, MAX_K, strict_json
 from chalicelib.responses import Problem
+from chalicelib.rules import RulesIn, rules_of
 from recsys.errors import DataError
 from recsys.events import LARGEST_CONTEXT_BYTES, InteractionEvent
 from recsys.ids import encode_id
@@ -22,14 +23,19 @@ Body = TypeVar("Body", bound=msgspec.Struct)
 
 def json_body(request: Request, body_type: type[Body]) -> Body:
     """Return the body as `body_type`: 415, 413, 400 or 422 for what cannot be it."""
-    content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if content_type != "application/json":
-        raise Problem(415, f"send application/json, not {content_type[:100] or 'nothing'}", field="content-type")
-    parsed = strict_json(_raw_body(request))
+    parsed = parsed_body(request)
     try:
         return msgspec.convert(parsed, body_type)
     except msgspec.ValidationError as error:
         raise _wrong_type(str(error)) from None
+
+
+def parsed_body(request: Request) -> dict[str, Any]:
+    """Return the body, a JSON object: 415, 413 or 400 for what is none."""
+    content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if content_type != "application/json":
+        raise Problem(415, f"send application/json, not {content_type[:100] or 'nothing'}", field="content-type")
+    return strict_json(_raw_body(request))
 
 
 def _wrong_type(message: str) -> Problem:
@@ -89,12 +95,12 @@ class SessionEventIn(msgspec.Struct, forbid_unknown_fields=True):
     value: float = 1.0
 
 
-class AskIn(msgspec.Struct, forbid_unknown_fields=True):
+class AskIn(RulesIn, forbid_unknown_fields=True):
     """The body of POST recommendations."""
 
     k: Annotated[int, msgspec.Meta(ge=1, le=MAX_K)] = DEFAULT_K
-    context: dict[str, Any] = {}
-    events: Annotated[list[SessionEventIn], msgspec.Meta(max_length=MAX_EVENTS)] = []
+    context: dict[str, Any] = msgspec.field(default_factory=dict)
+    events: Annotated[list[SessionEventIn], msgspec.Meta(max_length=MAX_EVENTS)] = msgspec.field(default_factory=list)
 
 
 class ScoresIn(msgspec.Struct, forbid_unknown_fields=True):
@@ -105,10 +111,25 @@ class ScoresIn(msgspec.Struct, forbid_unknown_fields=True):
     explain: bool = False
 
 
-def asked_list(request: Request) -> tuple[int, dict[str, Any], list[SessionEvent]]:
-    """Return list length, context and session of the body; a problem names the field as ``events[3].item``."""
+class FieldsIn(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of PUT catalogue."""
+
+    fields: dict[str, str]
+
+
+def asked_list(request: Request) -> tuple[int, dict[str, Any]]:
+    """Return list length, and context, session and rules of the body by the names the service gives them.
+
+    A problem names the field as ``events[3].item``.
+    """
     body = json_body(request, AskIn)
-    return body.k, _bounded(body.context), [_session_event_of(place, sent) for place, sent in enumerate(body.events)]
+    events = [_session_event_of(place, sent) for place, sent in enumerate(body.events)]
+    return body.k, {"context": _bounded(body.context), "events": events, "rules": rules_of(body)}
+
+
+def sent_fields(request: Request) -> dict[str, str]:
+    """Return the fields that the body declares."""
+    return json_body(request, FieldsIn).fields
 
 
 def _bounded(context: dict[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """Strict parsing: whatever a client sends becomes a typed value or an error that names the field."""
 
+from __future__ import annotations
+
 import json
 import math
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from chalice.app import Request
@@ -13,10 +15,14 @@ from recsys.artifacts.manifest import check_name
 from recsys.errors import ConfigError, DataError
 from recsys.ids import encode_id
 
+if TYPE_CHECKING:
+    from recsys.serving.rules import Rules
+
 MAX_BODY_BYTES = 256 * 1024
 MAX_DEPTH = 32
 MAX_K = 500
 DEFAULT_K = 20
+MAX_PARAMETERS = 32
 _WHOLE = re.compile("[1-9][0-9]{0,2}")
 _BROKEN_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 
@@ -43,17 +49,27 @@ def path_id(field: str, text: str) -> str:
     return decoded
 
 
-def query_k(request: Request) -> int:
-    """Return the list length of ``?k=``, the only query parameter there is."""
+def query_list(request: Request) -> tuple[int, Rules | None]:
+    """Return the list length of ``?k=``, and of every other parameter that an item's field of its name has its value.
+
+    A parameter that comes several times has one of its values.
+    """
     query = {name: request.query_params.getlist(name) for name in request.query_params or ()}
-    for name in query:
-        if name != "k":
-            raise Problem(400, f"unknown query parameter {name[:100]!r}; there is only k", field=name[:100])
-    values = query.get("k", [str(DEFAULT_K)])
+    values = query.pop("k", [str(DEFAULT_K)])
     text = values[0] if len(values) == 1 else ""
     if not _WHOLE.fullmatch(text) or int(text) > MAX_K:
         raise Problem(400, f"k is one whole number from 1 to {MAX_K}", field="k")
-    return int(text)
+    return int(text), _filter(query) if query else None
+
+
+def _filter(query: dict[str, list[str]]) -> Rules:
+    from recsys.serving.filters import Group, OneOf
+    from recsys.serving.rules import Rules
+
+    if len(query) > MAX_PARAMETERS or sum(map(len, query.values())) > MAX_PARAMETERS:
+        raise Problem(400, f"there are more than {MAX_PARAMETERS} query parameters")
+    conditions = [OneOf(name, tuple(values)) for name, values in query.items()]
+    return Rules(Group(must=tuple(conditions)), filter_name="")
 
 
 def strict_json(data: bytes) -> dict[str, Any]:

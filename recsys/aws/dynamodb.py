@@ -8,13 +8,15 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
+from recsys.aws import catalogue_items
 from recsys.aws.batches import Item, delete, put, read_items, write_items
+from recsys.aws.catalogue_items import head_key, head_of
 from recsys.aws.client import Client
 from recsys.aws.event_items import event_of, events_of_user, insert_events
-from recsys.aws.packed_items import PARTS, get_item, get_packed, items_of, key, put_packed
+from recsys.aws.packed_items import PARTS, get_item, get_packed, items_of, key, put_packed, unpacked
 from recsys.errors import ArtifactError, DataError
 from recsys.events import InteractionEvent
-from recsys.serving.online import EventQueue, StoredList, UserState
+from recsys.serving.online import CatalogueHead, EventQueue, ItemChange, StoredList, UserState
 
 _LARGEST_DESCRIPTION = 400_000  # and the rest of an item's 409,600 bytes for its keys
 
@@ -24,7 +26,7 @@ class DynamoOnlineStore:
 
     The table has a hash key `pk` and a range key `sk`, both text, and the time-to-live attribute `expires`: events are
     known, and recent, for 30 days. Namespaces and versions are those `check_name` lets through. IAM actions: GetItem,
-    Query and PutItem to serve and to take events; BatchGetItem and BatchWriteItem besides, for jobs and heavy users.
+    BatchGetItem, Query, PutItem and DeleteItem to serve and to take events and items; BatchWriteItem besides, for jobs.
 
     Parameters
     ----------
@@ -98,11 +100,49 @@ class DynamoOnlineStore:
             return list({event_of(item).event.item for item in found})
 
     def put_items(self, namespace: str, items: Mapping[str, Mapping[str, Any]]) -> None:
-        """See `OnlineStore.put_items`. Each item is replaced whole, but DynamoDB has no transaction of all of them.
+        """See `OnlineStore.put_items`; all or none of 49 items.
 
         A call that failed may have stored some; the same call again stores all.
         """
-        self._put_described("I", namespace, items)
+        texts = _texts(items)
+        with _reading("catalogue"):
+            catalogue_items.change_items(self._client, self.table, namespace, texts)
+
+    def delete_items(self, namespace: str, items: Sequence[str]) -> None:
+        """See `OnlineStore.delete_items`; promises what `put_items` does."""
+        with _reading("catalogue"):
+            texts = dict.fromkeys(items, catalogue_items.REMOVED)
+            catalogue_items.change_items(self._client, self.table, namespace, texts)
+
+    def removed_items(self, namespace: str) -> list[str]:
+        """See `OnlineStore.removed_items`."""
+        with _reading("catalogue"):
+            return catalogue_items.removed_items(self._client, self.table, namespace)
+
+    def item_changes(self, namespace: str, after: int, *, limit: int) -> list[ItemChange]:
+        """See `OnlineStore.item_changes`. From the beginning, and of more than 30 days, it is the whole."""
+        with _reading("catalogue"):
+            return catalogue_items.item_changes(self._client, self.table, namespace, after, limit)
+
+    def put_fields(self, namespace: str, fields: Mapping[str, str]) -> None:
+        """See `OnlineStore.put_fields`."""
+        with _reading("catalogue"):
+            catalogue_items.put_fields(self._client, self.table, namespace, fields)
+
+    def catalogue_head(self, namespace: str) -> CatalogueHead:
+        """See `OnlineStore.catalogue_head`."""
+        with _reading("catalogue"):
+            return head_of(get_item(self._client, self.table, head_key(namespace)))
+
+    def user_and_head(self, namespace: str, version: str, user: str) -> tuple[UserState | None, CatalogueHead]:
+        """See `OnlineStore.user_and_head`."""
+        owner, of_head = f"{namespace}#{version}", head_key(namespace)
+        with _reading("user state or catalogue"):
+            found = read_items(self._client, self.table, [key("S", owner, user), of_head])
+            head = next((one for one in found if one["pk"] == of_head["pk"]), None)
+            of_user = next((one for one in found if one["pk"] != of_head["pk"]), None)
+            packed = None if of_user is None else unpacked(self._client, self.table, owner, of_user)
+            return None if packed is None else UserState.from_bytes(packed), head_of(head)
 
     def all_items(self, namespace: str) -> dict[str, dict[str, Any]]:
         """See `OnlineStore.all_items`."""
@@ -112,13 +152,17 @@ class DynamoOnlineStore:
         """See `OnlineStore.item_metadata`."""
         keys = [key("I", namespace, item) for item in dict.fromkeys(items)]
         with _reading("item"):
-            return {
-                item["sk"]["S"]: json.loads(item["json"]["S"]) for item in read_items(self._client, self.table, keys)
-            }
+            found = read_items(self._client, self.table, keys)
+            described = ((one["sk"]["S"], json.loads(one["json"]["S"])) for one in found)
+            return {item: one for item, one in described if one is not None}
 
     def put_user_profiles(self, namespace: str, profiles: Mapping[str, Mapping[str, Any]]) -> None:
-        """See `OnlineStore.put_user_profiles`; promises what `put_items` does."""
-        self._put_described("P", namespace, profiles)
+        """See `OnlineStore.put_user_profiles`. Each is replaced whole, but DynamoDB has no transaction of all of them.
+
+        A call that failed may have stored some; the same call again stores all.
+        """
+        texts = _texts(profiles)
+        self._write(put(key("P", namespace, name) | {"json": {"S": text}}) for name, text in texts.items())
 
     def all_user_profiles(self, namespace: str) -> dict[str, dict[str, Any]]:
         """See `OnlineStore.all_user_profiles`."""
@@ -143,24 +187,26 @@ class DynamoOnlineStore:
         with _reading("user state or list"):
             return get_packed(self._client, self.table, kind, owner, user)
 
-    def _put_described(self, kind: str, namespace: str, described: Mapping[str, Mapping[str, Any]]) -> None:
-        texts = {name: json.dumps(dict(one), allow_nan=False) for name, one in described.items()}
-        for name, text in texts.items():
-            if len(text) > _LARGEST_DESCRIPTION:
-                reason = f"what is told of {name!r} has {len(text):,} bytes; DynamoDB holds {_LARGEST_DESCRIPTION:,}"
-                raise DataError(reason, remedy="Leave some of its fields out")
-        self._write(put(key(kind, namespace, name) | {"json": {"S": text}}) for name, text in texts.items())
-
     def _all_described(self, kind: str, namespace: str) -> dict[str, dict[str, Any]]:
         with _reading("item or profile"):
             found = {one["sk"]["S"]: json.loads(one["json"]["S"]) for one in self._items(kind, namespace)}
-        return dict(sorted(found.items()))
+        return {name: one for name, one in sorted(found.items()) if one is not None}
 
     def _items(self, kind: str, owner: str, **more: Any) -> Iterator[Item]:
         return items_of(self._client, self.table, kind, owner, **more)
 
     def _write(self, writes: Iterable[dict[str, Any]]) -> None:
         write_items(self._client, self.table, writes)
+
+
+def _texts(described: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Write each as JSON, no longer than an item can be."""
+    texts = {name: json.dumps(dict(one), allow_nan=False) for name, one in described.items()}
+    for name, text in texts.items():
+        if len(text) > _LARGEST_DESCRIPTION:
+            reason = f"what is told of {name!r} has {len(text):,} bytes; DynamoDB holds {_LARGEST_DESCRIPTION:,}"
+            raise DataError(reason, remedy="Leave some of its fields out")
+    return texts
 
 
 @contextmanager

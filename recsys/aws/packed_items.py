@@ -59,8 +59,11 @@ def put_packed(
 def get_packed(client: Client, table: str, kind: str, owner: str, user: str) -> bytes | None:
     """Return a record's bytes; KeyError, TypeError or ValueError if the item is another, or lacks a part."""
     item = get_item(client, table, key(kind, owner, user))
-    if item is None:
-        return None
+    return None if item is None else unpacked(client, table, owner, item)
+
+
+def unpacked(client: Client, table: str, owner: str, item: Item) -> bytes:
+    """Return the bytes of a record's item, from its parts where it has some; errors as of `get_packed`."""
     if "packed" in item:
         return bytes(item["packed"]["B"])
     keys = _part_keys(owner, item)

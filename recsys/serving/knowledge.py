@@ -14,7 +14,7 @@ from recsys.errors import ArtifactError, DataError, StorageError
 from recsys.events import LARGEST_VALUE
 from recsys.ids import encode_id
 from recsys.serving.loader import ServedModel
-from recsys.serving.online import OnlineStore, UserState
+from recsys.serving.online import CatalogueHead, OnlineStore, UserState
 
 RECENT_EVENTS = 200
 """Newest events of a user that the vector is solved from; items of older ones are left out of the list all the same."""
@@ -64,6 +64,10 @@ class Knowledge(NamedTuple):
         Item rows of all events, ascending.
     degraded : bool
         Something was out of reach.
+    unmodelled : frozenset of str
+        Items of events that the model does not have.
+    head : CatalogueHead, optional
+        Of the catalogue, if it was read along.
     """
 
     state: UserState | None
@@ -71,6 +75,8 @@ class Knowledge(NamedTuple):
     recent_weights: NDArray[np.float32]
     seen: NDArray[np.int32]
     degraded: bool = False
+    unmodelled: frozenset[str] = frozenset()
+    head: CatalogueHead | None = None
 
     @classmethod
     def nothing(cls, *, degraded: bool = False) -> Knowledge:
@@ -81,36 +87,39 @@ class Knowledge(NamedTuple):
     def of(cls, user: str, namespace: str, model: ServedModel, online: OnlineStore) -> Knowledge:
         """Ask the online store; nothing is known, and `degraded`, where it is out of reach or holds something else."""
         try:
-            state = online.user_state(namespace, model.manifest.version, user)
+            state, head = online.user_and_head(namespace, model.manifest.version, user)
             _check_fits(state, model)
             recent = online.recent_events(namespace, user, after=model.events_through, limit=RECENT_EVENTS)
             had = online.recent_items(namespace, user, after=model.events_through)
         except (StorageError, ArtifactError):  # out of reach, or not what was stored
             return cls.nothing(degraded=True)
         recent.sort(key=lambda one: one.timestamp_s)
-        rows, weights = _known(model, [(one.item, one.value) for one in recent])
-        had_rows, _ = _known(model, [(item, 1.0) for item in had])
-        return cls(state, rows, weights, _distinct(state.items if state else _NO_ROWS, had_rows))
+        rows, weights, _ = _known(model, [(one.item, one.value) for one in recent])
+        had_rows, _, unmodelled = _known(model, [(item, 1.0) for item in had])
+        seen = _distinct(state.items if state else _NO_ROWS, had_rows)
+        return cls(state, rows, weights, seen, unmodelled=unmodelled, head=head)
 
     def then(self, session: Sequence[SessionEvent], model: ServedModel) -> Knowledge:
         """Return the same with the events of a session after all others."""
         if not session:
             return self
-        rows, weights = _known(model, [(one.item, one.value) for one in session])
-        return Knowledge(
-            self.state,
-            np.concatenate([self.recent_items, rows]),
-            np.concatenate([self.recent_weights, weights]),
-            _distinct(self.seen, rows),
-            self.degraded,
+        rows, weights, unmodelled = _known(model, [(one.item, one.value) for one in session])
+        return self._replace(
+            recent_items=np.concatenate([self.recent_items, rows]),
+            recent_weights=np.concatenate([self.recent_weights, weights]),
+            seen=_distinct(self.seen, rows),
+            unmodelled=self.unmodelled | unmodelled,
         )
 
 
-def _known(model: ServedModel, events: Sequence[tuple[str, float]]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Item rows and weights of the events whose items the model has."""
+def _known(
+    model: ServedModel, events: Sequence[tuple[str, float]]
+) -> tuple[NDArray[np.int32], NDArray[np.float32], frozenset[str]]:
+    """Item rows and weights of the events whose items the model has, and the items of the others."""
     rows = np.array([model.items.row(item) for item, _ in events], np.int32)
     weights = np.array([value for _, value in events], np.float32)
-    return rows[rows >= 0], weights[rows >= 0]
+    others = frozenset(events[n][0] for n in np.flatnonzero(rows < 0).tolist())
+    return rows[rows >= 0], weights[rows >= 0], others
 
 
 def _distinct(some: NDArray[np.int32], others: NDArray[np.int32]) -> NDArray[np.int32]:

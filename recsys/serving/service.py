@@ -9,27 +9,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.errors import UnknownItemError
+from recsys.errors import ArtifactError, StorageError, UnknownItemError
 from recsys.events import InteractionEvent
 from recsys.index import Exclusions
+from recsys.serving.catalogue import Catalogue
 from recsys.serving.knowledge import Knowledge, SessionEvent
+from recsys.serving.listing import RankedItem, Ranking, listed
 from recsys.serving.loader import ModelLoader, ServedModel
 from recsys.serving.online import OnlineStore
 from recsys.serving.query import CONTEXT, Query
 
 if TYPE_CHECKING:
+    from recsys.serving.rules import Rules
     from recsys.serving.scores import ScoredItems
 
-POPULAR = "popular"
+POPULAR, SIMILAR = "popular", "similar"
+Allowed = NDArray[np.bool_] | None
+Boosts = NDArray[np.float32] | None
+Found = tuple[NDArray[np.int32], NDArray[np.float32]]
 _NO_VECTOR = np.zeros((1, 0), np.float32)
-
-
-class RankedItem(NamedTuple):
-    """One place of a list: the item, its score and, in a word, why it is there."""
-
-    item: str
-    score: float
-    reason: str
 
 
 class RankedList(NamedTuple):
@@ -70,6 +68,7 @@ class RecommendationService:
         self.models = models
         self.online = online
         self.clock = clock
+        self._catalogues: dict[str, Catalogue] = {}
 
     def recommend(
         self,
@@ -79,6 +78,7 @@ class RecommendationService:
         *,
         context: Mapping[str, Any] | None = None,
         events: Sequence[SessionEvent] = (),
+        rules: Rules | None = None,
     ) -> RankedList:
         """Return the top-k for a user, without what they have; popular items for somebody of whom nothing is known.
 
@@ -97,22 +97,32 @@ class RecommendationService:
             it was trained with.
         events : sequence of SessionEvent
             Counted after the stored ones, and not stored.
+        rules : Rules, optional
+            Filters, boosts and the like over the catalogue's declared fields.
 
         Raises
         ------
         NoModelError
             If the namespace has no model.
         DataError
-            Naming a field of the context that the model does not know, or whose value has a wrong type.
+            Naming a field of the context that the model does not know, one of a rule that the catalogue does not
+            declare, or one whose value has a wrong type.
+        StorageError
+            If rules are given, the catalogue was never read, and cannot be.
         """
         model = self.models.current(namespace)
         query, known = self._asked(namespace, user, model, context or {}, events)
         exclude = Exclusions.of_one(known.seen)
         if query.strategy == CONTEXT and not context:
-            strategy, (rows, scores) = POPULAR, model.popularity.search(_NO_VECTOR, k, exclude=exclude)
+            strategy, index, vector = POPULAR, model.popularity, _NO_VECTOR
         else:
-            strategy, (rows, scores) = query.strategy, model.index.search(query.vector, k, exclude=exclude)
-        return _ranked(model, rows[0], scores[0], strategy, known.degraded or self.models.degraded(namespace))
+            strategy, index, vector = query.strategy, model.index, query.vector
+
+        def search(k: int, allowed: Allowed, boost: Boosts) -> Found:
+            rows, scores = index.search(vector, k, exclude=exclude, allowed=allowed, boost=boost)
+            return rows[0], scores[0]
+
+        return self._listed(namespace, Ranking(model, strategy, search, known.unmodelled), k, rules, known)
 
     def scores(
         self,
@@ -138,22 +148,72 @@ class RecommendationService:
         found, manifest = scored(model, query, rows, explain=explain), model.manifest
         return ScoredItems(found, manifest.version, manifest.created_at, query.strategy, degraded)
 
-    def similar(self, namespace: str, item: str, k: int) -> RankedList:
+    def similar(self, namespace: str, item: str, k: int, *, rules: Rules | None = None) -> RankedList:
         """Return the k nearest items by cosine of the item vectors; `UnknownItemError` if the model lacks the item."""
         model = self.models.current(namespace)
-        rows, scores = model.cosine_index.similar(_item_row(model, item), k)
-        return _ranked(model, rows[0], scores[0], "similar", self.models.degraded(namespace))
+        row = _item_row(model, item)
 
-    def popular(self, namespace: str, k: int) -> RankedList:
+        def search(k: int, allowed: Allowed, boost: Boosts) -> Found:
+            rows, scores = model.cosine_index.similar(row, k, allowed=allowed, boost=boost)
+            return rows[0], scores[0]
+
+        return self._listed(namespace, Ranking(model, SIMILAR, search, like=item), k, rules)
+
+    def popular(self, namespace: str, k: int, *, rules: Rules | None = None) -> RankedList:
         """Return the k items most users have."""
         model = self.models.current(namespace)
-        rows, scores = model.popularity.search(_NO_VECTOR, k)
-        return _ranked(model, rows[0], scores[0], POPULAR, self.models.degraded(namespace))
+
+        def search(k: int, allowed: Allowed, boost: Boosts) -> Found:
+            rows, scores = model.popularity.search(_NO_VECTOR, k, allowed=allowed, boost=boost)
+            return rows[0], scores[0]
+
+        return self._listed(namespace, Ranking(model, POPULAR, search), k, rules)
 
     def record_events(self, namespace: str, events: Sequence[InteractionEvent]) -> int:
         """Store events; the next list of their users takes them into account. Return how many were new."""
         self.models.require(namespace)  # an event for a namespace that does not exist would never be read
         return self.online.append_events(namespace, events)
+
+    def put_item(self, namespace: str, item: str, metadata: Mapping[str, Any]) -> None:
+        """Store what is known of an item; every list that is asked for from now on goes by it.
+
+        Raises
+        ------
+        DataError
+            Naming a declared field whose value is none of its kind.
+        """
+        from recsys.serving.fields import checked_metadata
+
+        self.models.require(namespace)
+        checked_metadata(metadata, self.online.catalogue_head(namespace).fields)
+        self.online.put_items(namespace, {item: metadata})
+
+    def item(self, namespace: str, item: str) -> dict[str, Any]:
+        """Return what is known of an item, nothing of one that only the model knows; else `UnknownItemError`."""
+        model = self.models.current(namespace)
+        found = self.online.item_metadata(namespace, [item])
+        if item not in found and (model.items.row(item) < 0 or item in self.online.removed_items(namespace)):
+            raise UnknownItemError(f"item {item!r} is not in the catalogue")
+        return found.get(item, {})
+
+    def delete_item(self, namespace: str, item: str) -> None:
+        """Take an item out of every list that is asked for from now on; `UnknownItemError` if it is in none."""
+        self.item(namespace, item)
+        self.online.delete_items(namespace, [item])
+
+    def put_fields(self, namespace: str, fields: Mapping[str, str]) -> dict[str, str]:
+        """Declare the fields that rules may name, in place of those before; `DataError` names one that cannot be."""
+        from recsys.serving.fields import checked_fields
+
+        self.models.require(namespace)
+        declared = checked_fields(fields)
+        self.online.put_fields(namespace, declared)
+        return declared
+
+    def fields(self, namespace: str) -> dict[str, str]:
+        """Return the declared fields."""
+        self.models.require(namespace)
+        return dict(self.online.catalogue_head(namespace).fields)
 
     def _asked(
         self,
@@ -167,20 +227,28 @@ class RecommendationService:
         known = known.then(events, model)
         return Query.of(model, known, context, self.clock()), known
 
+    def _listed(
+        self, namespace: str, ranking: Ranking, k: int, rules: Rules | None, known: Knowledge | None = None
+    ) -> RankedList:
+        """Return a list from the catalogue as it is now, or, with the store out of reach, as it was known last."""
+        degraded = known is not None and known.degraded
+        # Not `setdefault` alone: it would make a catalogue for every request.
+        catalogue = self._catalogues.get(namespace) or self._catalogues.setdefault(
+            namespace, Catalogue(namespace, self.online)
+        )
+        try:
+            catalogue.refresh((known and known.head) or self.online.catalogue_head(namespace))
+        except (StorageError, ArtifactError):
+            if rules is not None and not catalogue.is_known:
+                raise
+            degraded = True
+        found, manifest = listed(ranking, catalogue, k, rules, self.clock()), ranking.model.manifest
+        degraded = degraded or self.models.degraded(namespace)
+        return RankedList(tuple(found), manifest.version, manifest.created_at, ranking.strategy, degraded)
+
 
 def _item_row(model: ServedModel, item: str) -> int:
     row = model.items.row(item)
     if row < 0:
         raise UnknownItemError(f"item {item!r} is not in the catalogue of model {model.manifest.version}")
     return row
-
-
-def _ranked(
-    model: ServedModel, rows: NDArray[np.int32], scores: NDArray[np.float32], strategy: str, degraded: bool
-) -> RankedList:
-    items = tuple(
-        RankedItem(model.items.id(row), score, strategy)
-        for row, score in zip(rows.tolist(), scores.tolist(), strict=True)
-        if row >= 0
-    )
-    return RankedList(items, model.manifest.version, model.manifest.created_at, strategy, degraded)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 
 from recsys.artifacts.registry import ModelRegistry
-from recsys.errors import RecsysError
+from recsys.errors import RecsysError, UnknownItemError
 from recsys.serving.knowledge import SessionEvent
 from recsys.serving.service import RecommendationService
 
@@ -61,7 +62,8 @@ class WarmUp:
             self._service.recommend(namespace, "nobody", LIST_LENGTH, events=session)
             self._service.popular(namespace, LIST_LENGTH)
             for event in session:
-                self._service.similar(namespace, event.item, LIST_LENGTH)
+                with suppress(UnknownItemError):  # deleted since the training
+                    self._service.similar(namespace, event.item, LIST_LENGTH)
             model.give_back()
         except RecsysError as error:
             return error

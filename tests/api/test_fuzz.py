@@ -43,7 +43,8 @@ QUERY_JUNK = (
         {"\ud800": ["1"]},
         {"k": ["\udfff"]},
     ),
-    *({"": [""]}, {"k\r\nX: y": ["1"]}, {str(n): ["1"] for n in range(2000)}),
+    *({"": [""]}, {"k\r\nX: y": ["1"]}, {str(n): ["1"] for n in range(2000)}, {"genre": ["a"]}, {"tags": ["x", "y"]}),
+    *({"year": ["1990"]}, {"live": ["maybe"]}, {"at": ["2026-01-31"], "k": ["3"]}, {"genre": ["\ud800"]}),
 )
 HEADER_JUNK = (
     *(None, {}, JSON, {"Content-Type": "APPLICATION/JSON"}, {"content-type": ""}, {"content-type": "a/b\r\nX: y"}),
@@ -130,8 +131,57 @@ def base_ask(random, route):
     if route.endswith("scores"):
         items = random.choices(("i1", "i2", "i3", "i1" * 20), (9, 9, 9, 1), k=random.choice([1, 3, 100]))
         return json.dumps({"items": items, "context": context, "explain": random.random() < 0.5}).encode()
+    if route.endswith("catalogue"):
+        return json.dumps({"fields": random.choice([FIELDS, {"genre": "keywords"}, {"x": "text"}])}).encode()
+    if "{item}" in route:
+        return json.dumps(base_metadata(random)).encode()
     events = [{"item": random.choice(["i1", "i5", "new"]), "value": random.choice([1, 0, 2.5, 1e30])} for _ in range(3)]
-    return json.dumps({"k": random.choice([1, 7, 500]), "context": context, "events": events}).encode()
+    asked = {"k": random.choice([1, 7, 500]), "context": context, "events": events}
+    return json.dumps(asked | base_rules(random)).encode()
+
+
+FIELDS = {"genre": "keyword", "tags": "keywords", "year": "number", "live": "boolean", "at": "timestamp"}
+
+
+def base_metadata(random):
+    drawn = {
+        "genre": ("a", "b", "", None, 7),
+        "tags": (["x", "y"], [], "x", None),
+        "year": (1990, "2000.5", None, -1e300, "old"),
+        "live": (True, "false", None, 1),
+        "at": (0, "2026-01-31", "2026-01-31T12:00:00+14:00", 1e300, None),
+        "deep": ([[[{}]]], {"a": {"b": 1}}),
+    }
+    return {name: random.choice(values) for name, values in drawn.items() if random.random() < 0.5}
+
+
+def base_clause(random, depth=0):
+    if random.random() < 0.4 and depth < 5:
+        sides = ("must", "should", "must_not")
+        return {side: [base_clause(random, depth + 1) for _ in range(random.randrange(3))] for side in sides}
+    field = random.choice([*FIELDS, *FIELDS, "undeclared"])
+    value = random.choice(["a", "x", 1990, 2000.5, True, "true", "2026-01-31", "", "\ud800", 10**19, -1e308])
+    return random.choice(
+        [
+            {"match": {field: value}},
+            {"any": {field: [value, "b"]}},
+            {"range": {field: {random.choice(["gt", "gte", "lt", "lte"]): value}}},
+            {"exists": field},
+        ]
+    )
+
+
+def base_rules(random):
+    drawn = {
+        "filter": lambda: base_clause(random),
+        "boost": lambda: [{"when": base_clause(random), "multiply": random.choice([0.001, 1.5, 1000]), "add": -1e9}],
+        "exclude": lambda: random.sample(["i1", "i2", "new", "x" * 256, "\ud800"], 2),
+        "promotions": lambda: [{"when": base_clause(random), "share": random.choice([1e-300, 0.3, 1])}] * 2,
+        "diversity": lambda: {"weight": random.random(), "pool": 5, "caps": [{"field": "tags", "most": 1}]},
+        "min_score": lambda: random.choice([-1e9, 0, 0.1]),
+        "freshness": lambda: {"field": "at", "half_life_s": random.choice([1, 1e10])},
+    }
+    return {name: make() for name, make in drawn.items() if random.random() < 0.2}
 
 
 def mutated_bytes(random, data):
@@ -159,7 +209,8 @@ def mutated_text(random, text):
     return text
 
 
-TAKING_BODIES = ("/v1/{ns}/events", "/v1/{ns}/recommendations", "/v1/{ns}/users/{user}/scores")
+PUTS = ("/v1/{ns}/items/{item}", "/v1/{ns}/catalogue")
+TAKING_BODIES = ("/v1/{ns}/events", "/v1/{ns}/recommendations", "/v1/{ns}/users/{user}/scores", *PUTS)
 
 
 def mutated_request(random, routes):
@@ -168,6 +219,8 @@ def mutated_request(random, routes):
     body = None
     if takes_body or random.random() < 0.1:
         body = mutated_bytes(random, base_body(random) if "events" in route else base_ask(random, route))
+    method = "POST" if takes_body else random.choice(["GET", "DELETE"]) if "{item}" in route else "GET"
+    method = "PUT" if takes_body and route in PUTS else method
     in_base64 = body is not None and random.random() < 0.3
     if in_base64:
         body = base64.b64encode(body).decode()
@@ -175,7 +228,7 @@ def mutated_request(random, routes):
     elif body is not None:
         body = body.decode(errors=random.choice(["replace", "surrogateescape", "ignore"]))
     return {
-        "method": random.choice(METHODS) if random.random() < 0.05 else "POST" if takes_body else "GET",
+        "method": random.choice(METHODS) if random.random() < 0.05 else method,
         "route": route,
         "parameters": {
             "ns": random.choice(["shop", "films"])

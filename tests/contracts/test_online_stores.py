@@ -8,56 +8,17 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from clouds import CLOUDS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from records import ranked, state
 
-from recsys.aws.client import BotoClient, connect
 from recsys.aws.dynamodb import DynamoOnlineStore
 from recsys.events import InteractionEvent
-from recsys.serving import MemoryOnlineStore, SQLiteOnlineStore, StoredList, UserState
+from recsys.serving import SQLiteOnlineStore, StoredList, UserState
 from recsys.serving.online import EventFeed
 
-EMBEDDED = {
-    "memory": lambda folder: MemoryOnlineStore(),
-    "sqlite": lambda folder: SQLiteOnlineStore(folder / "deep" / "online.db"),
-}
-CLIENTS = {"signed": connect, "boto": BotoClient}
-REMOTE = [f"{cloud} {client}" for cloud in CLOUDS for client in CLIENTS]
 TEXT = st.text(st.characters(blacklist_categories=["Cs"]), min_size=1, max_size=20)
-
-
-class Sent(list):
-    """A queue that keeps what it is sent: who reads the positions of DynamoDB's events reads them there."""
-
-    def send(self, namespace, events):
-        self.extend(events)
-
-    def check(self):
-        pass
-
-    def close(self):
-        pass
-
-
-@pytest.fixture(params=[*EMBEDDED, *REMOTE])
-def store(request, tmp_path, aws):
-    if request.param in EMBEDDED:
-        opened = EMBEDDED[request.param](tmp_path)
-    else:
-        cloud, client = request.param.split()
-        opened = DynamoOnlineStore(aws(cloud).table(), CLIENTS[client]("dynamodb"), Sent())
-    with closing(opened):
-        yield opened
-
-
-@pytest.fixture(params=EMBEDDED)
-def feed(request, tmp_path):
-    with closing(EMBEDDED[request.param](tmp_path)) as opened:
-        assert isinstance(opened, EventFeed)
-        yield opened
 
 
 def newest_position(store):

@@ -14,6 +14,8 @@ from chalice_app.package import Bundle
 from recsys.aws.client import AwsError
 from recsys.events import InteractionEvent
 from recsys.serving import WarmUp
+from recsys.serving.filters import OneOf
+from recsys.serving.rules import Rules
 from recsys.stores import ServingStores
 
 ROLES = ("ApiRole", "TakeInRole", "TrainRole", "PublishRole")
@@ -22,7 +24,6 @@ NOT_HERE = {
     *("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"),  # its event source mapping
     "s3:AbortMultipartUpload",  # where a large array could not be stored whole
     "s3:ListBucket",  # also tells what is missing from what is forbidden
-    "dynamodb:BatchGetItem",  # states of more than 400 KB
 }
 TRUSTED = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
 
@@ -69,7 +70,9 @@ def job(tmp_path_factory):
     ]
     (folder / "events.csv").write_text("\n".join(["user,item,timestamp", *events]) + "\n")
     (folder / "items.csv").write_text("\n".join(["item,kind", *(f"i{n},{'ab'[n % 2]}" for n in range(30))]) + "\n")
-    files = {"files": [str(folder / "events.csv")], "items": str(folder / "items.csv")}
+    (folder / "users.csv").write_text("user,age\nu1,30\n")
+    tables = {name: str(folder / f"{name}.csv") for name in ("items", "users")}
+    files = {"files": [str(folder / "events.csv")], "fields": ["kind:keyword"], **tables}
     return {"namespace": "shop", "ingest": files, "model": {"kind": "als", "factors": 8}}
 
 
@@ -92,6 +95,11 @@ def day(stack, number):
         assert service.record_events("shop", sent) == 0
         assert service.recommend("shop", "u1", 5).strategy == "fold_in"
         assert service.recommend("shop", "u2", 5).strategy == "als"
+        for _ in range(2):  # put, delete and put again
+            service.put_item("shop", "new", {"kind": "c"})
+            found = service.recommend("shop", "u2", 5, rules=Rules(OneOf("kind", ("c",))))
+            assert [one.item for one in found.items] == ["new"]
+            service.delete_item("shop", "new")
 
 
 def consume(stack):

@@ -42,7 +42,7 @@ void scan(In<float, 1> query, In<float, 2> item_vectors, In<float, 2> rotation, 
     const Scan args{query.data(), item_vectors.data(), rotation.data(), row_of.data(), pointer(biases), pointer(factor),
                     reinterpret_cast<const int8_t *>(heads.data()), reinterpret_cast<const int8_t *>(tails.data()),
                     scales.data(), tail_lengths.data(), bounds.data(), n_items, width, head, tail, k,
-                    bits.empty() ? nullptr : bits.data(), allowed.has_value(), rows.data(), scores.data(),
+                    bits.empty() ? nullptr : bits.data(), rows.data(), scores.data(),
                     least_places.data(), least_scores.data()};
     std::vector<double> reals(scan_doubles(width));
     std::vector<int16_t> codes(head + tail);

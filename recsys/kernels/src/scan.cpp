@@ -78,9 +78,16 @@ struct Kept {
 };
 constexpr int64_t room = 2048, ahead = 16;
 
-inline bool allowed(const Scan &scan, int64_t place) {
-    const int32_t row = scan.row_of[place];
-    return scan.allowed[row >> 3] >> (row & 7) & 1;
+// Those of some lanes whose items the query may get. Asked only once the heads leave them a chance: the rows are anywhere
+// in memory, and most lanes never get that far.
+inline uint32_t free_lanes(const Scan &scan, int64_t place, uint32_t lanes) {
+    uint32_t left = lanes;
+    for (; lanes; lanes &= lanes - 1) {
+        const int lane = __builtin_ctz(lanes);
+        const int32_t row = scan.row_of[place + lane];
+        left &= ~(uint32_t(~scan.allowed[row >> 3] >> (row & 7) & 1) << lane);
+    }
+    return left;
 }
 
 // By more than the operations that made it can have lost; with -1, down.
@@ -115,13 +122,10 @@ inline int64_t by_codes(const Scan &scan, const Query &query, int64_t first, int
     for (int64_t place = first; place < end; place += scan_lanes) {
         const int64_t here = end - place < scan_lanes ? end - place : scan_lanes;
         uint32_t wanted = (1u << here) - 1;
-        if (scan.few) {
-            for (int64_t lane = 0; lane < here; ++lane) wanted &= ~(uint32_t(!allowed(scan, place + lane)) << lane);
-            if (!wanted) continue;
-        }
         ints products[parts] = {};
         add_products(scan.heads + place * scan.head, query.codes, scan.head, products);
         wanted &= bounded(scan, query, place, here, products, query.tail_length, slack, 1, worst, most);
+        if (scan.allowed) wanted = free_lanes(scan, place, wanted);
         if (!wanted) continue;
         add_products(scan.tails + place * scan.tail, query.codes + scan.head, scan.tail, products);
         wanted &= bounded(scan, query, place, here, products, 0, slack, 1, worst, most);
@@ -129,7 +133,6 @@ inline int64_t by_codes(const Scan &scan, const Query &query, int64_t first, int
         bounded(scan, query, place, here, products, 0, slack, -1, worst, least);
         for (; wanted; wanted &= wanted - 1) {
             const int lane = __builtin_ctz(wanted);
-            if (scan.allowed && !allowed(scan, place + lane)) continue;
             __builtin_prefetch(scan.row_of + place + lane);
             kept[count++] = {int32_t(place + lane), least[lane], most[lane]};
         }

@@ -27,7 +27,6 @@ struct Scan {
     const float *bounds;        // IN (ceil(n_items / 256), 3) of |y| and |scale * code|, of |y - rotation * ...|, of the bias
     int64_t n_items, width, head, tail, k;
     const uint8_t *allowed;  // IN one bit a row, least significant first; or null
-    bool few;                // of them, so that it pays to ask first
     int32_t *rows;           // OUT (k)
     float *scores;           // OUT (k)
     int32_t *least_places;   // SCRATCH (k)

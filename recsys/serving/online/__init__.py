@@ -96,6 +96,29 @@ class StoredEvent(NamedTuple):
     event: InteractionEvent
 
 
+class CatalogueHead(NamedTuple):
+    """What a request looks at first: whether the catalogue is still as it was read.
+
+    Parameters
+    ----------
+    revision : int
+        That of the newest change of an item; 0 where nothing was ever said of one.
+    fields : mapping of str to str
+        Kind of each declared field by its name, as `recsys.serving.fields` has them.
+    """
+
+    revision: int = 0
+    fields: Mapping[str, str] = {}
+
+
+class ItemChange(NamedTuple):
+    """What is known of an item from a revision on; None as metadata where it was taken out of the catalogue."""
+
+    revision: int
+    item: str
+    metadata: dict[str, Any] | None
+
+
 class OnlineStore(Protocol):
     """User states and lists by (namespace, version, user), events by arrival, item metadata. Raises `StorageError`."""
 
@@ -124,13 +147,38 @@ class OnlineStore(Protocol):
         """Return the distinct items of all events of a user beyond a position, in no particular order."""
 
     def put_items(self, namespace: str, items: Mapping[str, Mapping[str, Any]]) -> None:
-        """Store or replace item metadata, all or none."""
+        """Store or replace item metadata, all or none; each item gets a revision of its own, above all before it."""
+
+    def delete_items(self, namespace: str, items: Sequence[str]) -> None:
+        """Take items out of the catalogue, all or none, until they are put again; a revision each, as of `put_items`.
+
+        Items that only a model knows are taken out as well.
+        """
+
+    def removed_items(self, namespace: str) -> list[str]:
+        """Return the items that were deleted and not put again, in no particular order."""
+
+    def item_changes(self, namespace: str, after: int, *, limit: int) -> list[ItemChange]:
+        """Return what changed beyond a revision, oldest first: all there is to know up to the last one returned.
+
+        An item is what it is now, at the revision of its newest change; one that changes meanwhile comes once more.
+        At most `limit`, unless the store has nothing but the whole; none where nothing changed.
+        """
+
+    def put_fields(self, namespace: str, fields: Mapping[str, str]) -> None:
+        """Declare the fields of the items, in place of those declared before."""
+
+    def catalogue_head(self, namespace: str) -> CatalogueHead:
+        """Return the newest revision that was acknowledged, or a newer one, and the declared fields."""
+
+    def user_and_head(self, namespace: str, version: str, user: str) -> tuple[UserState | None, CatalogueHead]:
+        """Return `user_state` and `catalogue_head`, by one read where the store can."""
 
     def all_items(self, namespace: str) -> dict[str, dict[str, Any]]:
-        """Return the metadata of all items, by item in ascending order: what a model is trained on."""
+        """Return the metadata of all items that are not deleted, by item in ascending order: what is trained on."""
 
     def item_metadata(self, namespace: str, items: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Return what is known of the given items."""
+        """Return what is known of those of the given items that are in the catalogue."""
 
     def put_user_profiles(self, namespace: str, profiles: Mapping[str, Mapping[str, Any]]) -> None:
         """Store or replace what is known of users, all or none."""

@@ -7,7 +7,7 @@ from threading import Lock
 from typing import Any
 
 from recsys.events import InteractionEvent
-from recsys.serving.online import StoredEvent, StoredList, UserState
+from recsys.serving.online import CatalogueHead, ItemChange, StoredEvent, StoredList, UserState
 
 
 class MemoryOnlineStore:
@@ -18,7 +18,8 @@ class MemoryOnlineStore:
         self._lists: dict[tuple[str, str], dict[str, bytes]] = {}
         self._events: dict[str, list[InteractionEvent]] = {}
         self._event_ids: dict[str, set[str]] = {}
-        self._items: dict[str, dict[str, dict[str, Any]]] = {}
+        self._items: dict[str, dict[str, ItemChange]] = {}  # oldest change first
+        self._heads: dict[str, CatalogueHead] = {}
         self._profiles: dict[str, dict[str, dict[str, Any]]] = {}
         self._lock = Lock()
 
@@ -81,17 +82,48 @@ class MemoryOnlineStore:
 
     def put_items(self, namespace: str, items: Mapping[str, Mapping[str, Any]]) -> None:
         """See `OnlineStore.put_items`."""
+        self._change(namespace, {item: dict(one) for item, one in items.items()})
+
+    def delete_items(self, namespace: str, items: Sequence[str]) -> None:
+        """See `OnlineStore.delete_items`."""
+        self._change(namespace, dict.fromkeys(items))
+
+    def removed_items(self, namespace: str) -> list[str]:
+        """See `OnlineStore.removed_items`."""
         with self._lock:
-            self._items.setdefault(namespace, {}).update({item: dict(one) for item, one in items.items()})
+            return [one.item for one in self._items.get(namespace, {}).values() if one.metadata is None]
+
+    def item_changes(self, namespace: str, after: int, *, limit: int) -> list[ItemChange]:
+        """See `OnlineStore.item_changes`."""
+        with self._lock:
+            changes = [one for one in self._items.get(namespace, {}).values() if one.revision > after]
+        return [one._replace(metadata=one.metadata and dict(one.metadata)) for one in changes[:limit]]
+
+    def put_fields(self, namespace: str, fields: Mapping[str, str]) -> None:
+        """See `OnlineStore.put_fields`."""
+        with self._lock:
+            self._heads[namespace] = self.catalogue_head(namespace)._replace(fields=dict(fields))
+
+    def catalogue_head(self, namespace: str) -> CatalogueHead:
+        """See `OnlineStore.catalogue_head`."""
+        return self._heads.get(namespace, CatalogueHead())
+
+    def user_and_head(self, namespace: str, version: str, user: str) -> tuple[UserState | None, CatalogueHead]:
+        """See `OnlineStore.user_and_head`."""
+        return self.user_state(namespace, version, user), self.catalogue_head(namespace)
 
     def all_items(self, namespace: str) -> dict[str, dict[str, Any]]:
         """See `OnlineStore.all_items`."""
-        return {item: dict(one) for item, one in sorted(self._items.get(namespace, {}).items())}
+        with self._lock:
+            known = sorted(self._items.get(namespace, {}))
+        return self.item_metadata(namespace, known)
 
     def item_metadata(self, namespace: str, items: Sequence[str]) -> dict[str, dict[str, Any]]:
         """See `OnlineStore.item_metadata`."""
-        known = self._items.get(namespace, {})
-        return {item: dict(known[item]) for item in items if item in known}
+        with self._lock:
+            known = self._items.get(namespace, {})
+            found = {item: known[item].metadata for item in items if item in known}
+        return {item: dict(one) for item, one in found.items() if one is not None}
 
     def put_user_profiles(self, namespace: str, profiles: Mapping[str, Mapping[str, Any]]) -> None:
         """See `OnlineStore.put_user_profiles`."""
@@ -107,3 +139,11 @@ class MemoryOnlineStore:
 
     def close(self) -> None:
         """See `OnlineStore.close`."""
+
+    def _change(self, namespace: str, items: Mapping[str, dict[str, Any] | None]) -> None:
+        with self._lock:
+            known, head = self._items.setdefault(namespace, {}), self.catalogue_head(namespace)
+            for revision, (item, one) in enumerate(items.items(), head.revision + 1):
+                known.pop(item, None)
+                known[item] = ItemChange(revision, item, one)
+            self._heads[namespace] = head._replace(revision=head.revision + len(items))

@@ -15,7 +15,7 @@ from typing import Any
 
 from recsys.errors import ArtifactError, DataError, StorageError, storing
 from recsys.events import InteractionEvent, context_text
-from recsys.serving.online import StoredEvent, StoredList, UserState
+from recsys.serving.online import CatalogueHead, ItemChange, StoredEvent, StoredList, UserState, sqlite_items
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS users (
@@ -29,8 +29,6 @@ CREATE TABLE IF NOT EXISTS events (
     user TEXT NOT NULL, item TEXT NOT NULL, event TEXT NOT NULL, value REAL NOT NULL, timestamp_s REAL NOT NULL,
     context TEXT, UNIQUE (namespace, event_id));
 CREATE INDEX IF NOT EXISTS events_of_user ON events (namespace, user, position);
-CREATE TABLE IF NOT EXISTS items (
-    namespace TEXT, item TEXT, metadata TEXT NOT NULL, PRIMARY KEY (namespace, item)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS profiles (
     namespace TEXT, user TEXT, profile TEXT NOT NULL, PRIMARY KEY (namespace, user)) WITHOUT ROWID;
 """
@@ -123,27 +121,54 @@ class SQLiteOnlineStore:
 
     def put_items(self, namespace: str, items: Mapping[str, Mapping[str, Any]]) -> None:
         """See `OnlineStore.put_items`."""
-        self._put("items", namespace, items)
+        texts = {item: json.dumps(dict(one), allow_nan=False) for item, one in items.items()}
+        with self._transaction("storing items") as db:
+            sqlite_items.change(db, namespace, texts)
+
+    def delete_items(self, namespace: str, items: Sequence[str]) -> None:
+        """See `OnlineStore.delete_items`."""
+        with self._transaction("deleting items") as db:
+            sqlite_items.change(db, namespace, dict.fromkeys(items, sqlite_items.REMOVED))
+
+    def removed_items(self, namespace: str) -> list[str]:
+        """See `OnlineStore.removed_items`."""
+        with self._reads.held("reading items") as db:
+            return sqlite_items.removed(db, namespace)
+
+    def item_changes(self, namespace: str, after: int, *, limit: int) -> list[ItemChange]:
+        """See `OnlineStore.item_changes`."""
+        with self._reads.held("reading items") as db:
+            return sqlite_items.changes(db, namespace, after, limit)
+
+    def put_fields(self, namespace: str, fields: Mapping[str, str]) -> None:
+        """See `OnlineStore.put_fields`."""
+        with self._transaction("declaring fields") as db:
+            sqlite_items.put_fields(db, namespace, fields)
+
+    def catalogue_head(self, namespace: str) -> CatalogueHead:
+        """See `OnlineStore.catalogue_head`."""
+        with self._reads.held("reading the catalogue") as db:
+            return sqlite_items.head(db, namespace)
+
+    def user_and_head(self, namespace: str, version: str, user: str) -> tuple[UserState | None, CatalogueHead]:
+        """See `OnlineStore.user_and_head`."""
+        return self.user_state(namespace, version, user), self.catalogue_head(namespace)
 
     def all_items(self, namespace: str) -> dict[str, dict[str, Any]]:
         """See `OnlineStore.all_items`."""
-        return self._all("item, metadata FROM items", "item", namespace)
+        found = self._all("item, metadata FROM items", "item", namespace)
+        return {item: one for item, one in found.items() if one is not None}
 
     def item_metadata(self, namespace: str, items: Sequence[str]) -> dict[str, dict[str, Any]]:
         """See `OnlineStore.item_metadata`."""
-        found: dict[str, dict[str, Any]] = {}
         with self._reads.held("reading items") as db:
-            for item in items:
-                row = db.execute(
-                    "SELECT metadata FROM items WHERE namespace = ? AND item = ?", (namespace, item)
-                ).fetchone()
-                if row is not None:
-                    found[item] = json.loads(row[0])
-        return found
+            return sqlite_items.metadata(db, namespace, items)
 
     def put_user_profiles(self, namespace: str, profiles: Mapping[str, Mapping[str, Any]]) -> None:
         """See `OnlineStore.put_user_profiles`."""
-        self._put("profiles", namespace, profiles)
+        rows = [(namespace, user, json.dumps(dict(one), allow_nan=False)) for user, one in profiles.items()]
+        with self._transaction("storing profiles") as db:
+            db.executemany("INSERT OR REPLACE INTO profiles VALUES (?, ?, ?)", rows)
 
     def all_user_profiles(self, namespace: str) -> dict[str, dict[str, Any]]:
         """See `OnlineStore.all_user_profiles`."""
@@ -173,11 +198,6 @@ class SQLiteOnlineStore:
                 f"SELECT {selected} WHERE namespace = ? AND version = ? AND user = ?", (namespace, version, user)
             ).fetchone()
         return None if row is None else row[0]
-
-    def _put(self, table: str, namespace: str, records: Mapping[str, Mapping[str, Any]]) -> None:
-        rows = [(namespace, key, json.dumps(dict(one), allow_nan=False)) for key, one in records.items()]
-        with self._transaction(f"storing {table}") as db:
-            db.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", rows)
 
     def _all(self, selected: str, key: str, namespace: str) -> dict[str, dict[str, Any]]:
         with self._reads.held(f"reading {key}s") as db:
@@ -227,6 +247,7 @@ class _Connection:
                 db.execute("PRAGMA synchronous = FULL")
                 db.executescript(_SCHEMA)
                 _migrate(db)
+                sqlite_items.create(db)
         except (sqlite3.Error, StorageError):
             db.close()
             raise

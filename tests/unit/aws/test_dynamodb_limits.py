@@ -13,7 +13,7 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from clouds import KEYS, serving
+from clouds import CLOUDS, KEYS, serving
 from faulty import THROTTLED, Upstream, server
 
 from recsys.aws import batches, event_items
@@ -106,21 +106,28 @@ def test_users_of_any_size_and_ids_of_any_length(client, table):
     store.put_users("shop", "v1", ((user, state(size)) for user, size in sizes.items()))
     lists = StoredList(np.arange(60_000, dtype=np.int32), np.ones(60_000, np.float32), "als")
     store.put_lists("shop", "v1", [(LONGEST_ID, lists)])
-    store.put_items("shop", {LONGEST_ID: {"title": "x" * 300_000}})
+    store.put_user_profiles("shop", {LONGEST_ID: {"title": "x" * 300_000}})
     for user, size in sizes.items():
         assert store.user_state("shop", "v1", user).to_bytes() == state(size).to_bytes()
     assert store.user_list("shop", "v1", LONGEST_ID).to_bytes() == lists.to_bytes()
-    assert store.item_metadata("shop", [LONGEST_ID]) == store.all_items("shop") != {}
+    assert store.all_user_profiles("shop") == {LONGEST_ID: {"title": "x" * 300_000}}
     store.drop_version("shop", "v1")
     assert client.call("Scan", TableName=table)["Count"] == 1
 
 
-def test_a_description_that_does_not_fit_is_named_before_anything_is_written(client, table):
-    store = DynamoOnlineStore(table, client)
-    store.put_items("shop", {"fits": {"t": "x" * 399_990}})
-    with pytest.raises(DataError, match="what is told of 'large' has 400,001 bytes"):
-        store.put_items("shop", {"small": {}, "large": {"t": "x" * 399_992}})
-    assert list(store.all_items("shop")) == ["fits"]
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_a_description_that_does_not_fit_is_named_before_anything_is_written(aws, cloud):
+    with closing(DynamoOnlineStore(aws(cloud).table(), connect("dynamodb"))) as store:
+        for put_all, read_all in (
+            (store.put_items, store.all_items),
+            (store.put_user_profiles, store.all_user_profiles),
+        ):
+            put_all("shop", {LONGEST_ID: {"t": "x" * 399_990}})
+            with pytest.raises(DataError, match="what is told of 'large' has 400,001 bytes"):
+                put_all("shop", {"small": {}, "large": {"t": "x" * 399_992}})
+            assert read_all("shop") == {LONGEST_ID: {"t": "x" * 399_990}}
+        store.put_items("shop", {f"i{n}": {"t": "x" * 300_000} for n in range(14)})  # more than a transaction takes
+        assert store.catalogue_head("shop").revision == len(store.all_items("shop")) == 15
 
 
 def test_a_part_that_is_missing_is_noticed(client, table):

@@ -17,7 +17,7 @@ from recsys.artifacts import describe
 from recsys.artifacts.store import make_folder
 from recsys.data import to_interactions
 from recsys.data.events_table import EVENT_SCHEMA
-from recsys.errors import DataError, InsufficientDataError, StorageError
+from recsys.errors import ConfigError, DataError, InsufficientDataError, StorageError
 from recsys.events import InteractionEvent
 
 QUIET = Screen(as_json=True)
@@ -270,6 +270,29 @@ def test_items_are_described_for_the_namespace(stores, tmp_path):
     table = write(tmp_path, "items.csv", "item_id,title,genres\ntea,Green Tea,Drinks|Hot\n")
     assert take(stores, items=str(table))["items_described"] == 1
     assert stores.online.item_metadata("shop", ["tea"]) == {"tea": {"title": "Green Tea", "genres": ["Drinks", "Hot"]}}
+
+
+def test_fields_are_declared_and_only_what_changed_is_stored(stores, tmp_path):
+    table = write(tmp_path, "items.csv", "item_id,year,genres\ntea,2001,Drinks|Hot\nmilk,,\nmate,1999,Hot\n")
+    for _ in range(2):
+        assert take(stores, items=str(table), fields=("year:number", "genres:keywords"))["items_described"] == 3
+        assert stores.online.catalogue_head("shop") == (3, {"year": "number", "genres": "keywords"})
+    stores.online.delete_items("shop", ["mate"])
+    write(tmp_path, "items.csv", "item_id,year,genres\ntea,2002,Drinks|Hot\nmilk,,\nmate,1999,Hot\n")
+    told = take(stores, items=str(table))
+    assert (told["items_described"], told["items_deleted_before"]) == (2, 1)
+    assert [one.item for one in stores.online.item_changes("shop", 4, limit=9)] == ["tea"]
+    assert stores.online.removed_items("shop") == ["mate"]
+
+
+def test_a_value_that_is_none_of_its_field_is_named_and_nothing_is_stored(stores, tmp_path):
+    table = write(tmp_path, "items.csv", "item_id,year\ntea,old\n")
+    with pytest.raises(DataError, match=r"items\.csv: column 'year': 'old' of item 'tea' is a finite number"):
+        take(stores, items=str(table), fields=("year:number",))
+    assert stores.online.catalogue_head("shop") == (0, {})
+    for wrong in ("year", "year:text", ":number"):
+        with pytest.raises(ConfigError, match="name:kind"):
+            take(stores, items=str(table), fields=(wrong,))
 
 
 def contexts(stores):
