@@ -265,6 +265,16 @@ def test_one_namespace_that_fails_does_not_stop_the_others(shop, events):
     assert shop.stores.registry.current("tiny") is None
 
 
+def test_settings_without_a_namespace_are_those_of_the_default_and_no_settings_fail_alone(shop, events):
+    nameless = {name: value for name, value in job(events["all"]).items() if name != "namespace"}
+    ended = StepFunctions().run(nameless, "nonsense", shop.tonight)
+    (message,) = ended.messages
+    assert (ended.status, ended.error, message["namespace"]) == ("FAILED", "ConfigError", "default")
+    assert "the event has no settings" in message["reason"]
+    assert lists(shop.stores, "default") == shop.lists
+    assert shop.stores.registry.current("shop").version != shop.version
+
+
 def check_failure(shop, ended):
     check_old_version(shop)
     check_told(ended, ended.error, "")
