@@ -38,7 +38,7 @@ _REMEDIES = {
         ("PermanentRedirect", "AuthorizationHeaderMalformed"), "Set AWS_REGION to the region of the bucket"
     ),
 }
-_ASKS_FOR_BOTO = ("AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT")
+_ASKS_FOR_BOTO = ("AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT", "HTTPS_PROXY", "https_proxy")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
 CONNECT_S, READ_S = 1.0, 2.0
 _MOST_TRIES = 4
@@ -89,7 +89,7 @@ class Client(Protocol):
 def connect(service: str) -> Client:
     """Return a client for dynamodb, s3 or sqs: a light one where the environment holds keys and a region.
 
-    Not where it asks for endpoints that only boto3 knows.
+    Not where it asks for endpoints or a proxy, which only boto3 knows. Both trust AWS_CA_BUNDLE where it names a file.
     """
     from recsys.aws.signed import SignedClient
     from recsys.aws.signed_s3 import SignedS3Client

@@ -111,7 +111,11 @@ class SignedClient:
         """Read once: it takes longer than a call."""
         from ssl import create_default_context
 
-        return create_default_context()
+        bundle = os.environ.get("AWS_CA_BUNDLE")
+        try:
+            return create_default_context(cafile=bundle or None)
+        except OSError as error:
+            raise ConfigError(f"AWS_CA_BUNDLE={bundle!r} cannot be used: {error.strerror or error}") from None
 
 
 def _popped(idle: list[HTTPConnection]) -> HTTPConnection | None:

@@ -202,14 +202,19 @@ def certificate(path):
     return context
 
 
-def test_a_server_is_called_by_https_if_its_certificate_is_trusted(monkeypatch, tmp_path):
+@pytest.mark.parametrize("trusted_by", ["SSL_CERT_FILE", "AWS_CA_BUNDLE"])
+def test_a_server_is_called_by_https_if_its_certificate_is_trusted(monkeypatch, tmp_path, trusted_by):
+    monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
     with server(lambda exchange, _: exchange.reply(b"{}"), tls=certificate(tmp_path / "pem")) as url:
-        for variable, value in {**KEYS, "AWS_ENDPOINT_URL": url, "SSL_CERT_FILE": str(tmp_path / "pem")}.items():
+        for variable, value in {**KEYS, "AWS_ENDPOINT_URL": url, trusted_by: str(tmp_path / "pem")}.items():
             monkeypatch.setenv(variable, value)
         with closing(connect("dynamodb")) as client:
             assert client.call("GetItem") == client.call("GetItem") == {}
-        monkeypatch.delenv("SSL_CERT_FILE")
+        monkeypatch.delenv(trusted_by)
         with closing(connect("dynamodb")) as client, pytest.raises(AwsError, match=r"Unreachable: .*CERTIFICATE"):
+            client.call("GetItem")
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "none"))
+        with closing(connect("dynamodb")) as client, pytest.raises(ConfigError, match="AWS_CA_BUNDLE=.*No such file"):
             client.call("GetItem")
 
 
@@ -226,10 +231,10 @@ def test_boto3_is_asked_where_the_environment_holds_no_keys(fresh_boto3, monkeyp
     assert isinstance(connect("dynamodb"), BotoClient)
 
 
-@pytest.mark.parametrize("name", ["AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"])
+@pytest.mark.parametrize("name", client._ASKS_FOR_BOTO)
 def test_boto3_is_asked_where_only_it_does_as_it_is_told(fresh_boto3, monkeypatch, name):
     assert isinstance(connect("dynamodb"), SignedClient)
-    monkeypatch.setenv(name, "true")
+    monkeypatch.setenv(name, "http://127.0.0.1:1" if "PROXY" in name.upper() else "true")
     assert isinstance(connect("dynamodb"), BotoClient)
 
 
