@@ -214,7 +214,7 @@ def test_a_server_is_called_by_https_if_its_certificate_is_trusted(monkeypatch, 
         with closing(connect("dynamodb")) as client, pytest.raises(AwsError, match=r"Unreachable: .*CERTIFICATE"):
             client.call("GetItem")
         monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "none"))
-        with closing(connect("dynamodb")) as client, pytest.raises(ConfigError, match="AWS_CA_BUNDLE=.*No such file"):
+        with closing(connect("dynamodb")) as client, pytest.raises(ConfigError, match=r"AWS_CA_BUNDLE=.*No such file"):
             client.call("GetItem")
 
 
