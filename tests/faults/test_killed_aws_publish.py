@@ -100,8 +100,8 @@ class Cloud:
 def sweep(cloud, job, planted="", step=1):
     """Kill a run at points, look, run it again and compare; return the kills and the first fault."""
     for at in count(1, step):
+        words, after = cloud.next_run(job)  # which may publish first, so that there is something to go back to
         before, server = cloud.history(), cloud.server()
-        words, after = cloud.next_run(job)
         status, _ = cloud.run(*words, at=at, planted=planted)
         if status == 0:
             return (at - 1) // step, []
