@@ -53,8 +53,10 @@ CASES = [
 
 @pytest.fixture
 def start(monkeypatch):
-    """Start a server that answers with a function's doing, and a client of it."""
+    """Start a server that answers with a function's doing, and a client of it, whose tries are what ends it."""
     opened = []
+    for service in ("dynamodb", "sqs"):
+        monkeypatch.setitem(client._PATIENCE_S, service, 60.0)
 
     def begin(answer, kind=connect, service="dynamodb"):
         opened.append(server(answer))
@@ -134,6 +136,15 @@ def test_nobody_waits_for_a_server_that_hangs(start, monkeypatch, kind):
     over.set()
     assert caught.value.transient
     assert failing.asked == 4
+
+
+@pytest.mark.parametrize("kind", [connect, BotoClient])
+def test_patience_ends(start, monkeypatch, kind):
+    monkeypatch.setitem(client._PATIENCE_S, "dynamodb", 0.0)
+    failing = Failing(FAULTS["internal error"], 100)
+    with pytest.raises(AwsError, match="InternalServerError"):
+        start(failing, kind).call("GetItem", TableName="t", Key=KEY)
+    assert failing.asked == 1
 
 
 @pytest.mark.parametrize("kind", [connect, BotoClient])
