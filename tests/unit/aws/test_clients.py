@@ -176,6 +176,33 @@ def test_a_connection_serves_call_after_call_and_another_after_it_was_closed(sta
     assert len(set(ports)) == 3
 
 
+def test_a_kept_connection_that_hangs_is_not_asked_again_at_once(start, monkeypatch):
+    monkeypatch.setattr("recsys.aws.client._MOST_TRIES", 1)
+    over, asked = Event(), []
+
+    def answer(exchange, _):
+        asked.append(exchange)
+        if len(asked) == 2:
+            over.wait(30)
+        exchange.reply(b"{}")
+
+    monkeypatch.setattr(signed, "READ_S", 0.5)
+    caller = start(answer)
+    caller.call("GetItem")
+    with pytest.raises(AwsError, match="Unreachable: timed out"):
+        caller.call("GetItem")
+    over.set()
+    assert len(asked) == 2
+
+
+def test_what_is_no_parameter_is_refused(start):
+    with pytest.raises(TypeError, match="object is not a parameter"):
+        start(lambda exchange, _: exchange.reply(b"{}")).call("GetItem", Key=object())
+    with pytest.raises(AwsError, match="ParamValidationError") as caught:
+        start(lambda exchange, _: exchange.reply(b"{}"), BotoClient).call("GetItem", TableName="t", Key=1)
+    assert not caught.value.transient
+
+
 def test_threads_get_the_answers_to_their_own_calls(start):
     failing = Failing(lambda exchange: exchange.reset(), 5)
     client = start(failing)
