@@ -203,6 +203,18 @@ def rollback(namespace: Namespace = None, as_json: Json = False) -> None:
 
 
 @app.command()
+def prune(
+    keep: Annotated[int, typer.Option(min=2, help="Moves, and rollbacks from now on, whose versions stay.")] = 10,
+    namespace: Namespace = None, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Remove stored versions that are older than anything that stays."""
+    from batch_jobs.prune import prune as job
+
+    told = settings({"namespace": namespace})
+    _run("prune", as_json, lambda stores, screen: job(stores, told.namespace, keep, screen))
+
+
+@app.command()
 def nightly(
     flags: typer.Context,
     files: Files = None, items: Items = None, users: Users = None, config: Config = None, namespace: Namespace = None,

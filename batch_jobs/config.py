@@ -32,7 +32,8 @@ class IngestConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     A column that is '' is left unread: TOML and flags have no None. Columns named in `context` are kept as context.
     Lists may be filtered by the `fields` of items, each as ``name:kind`` with a kind of `recsys.serving.fields`.
-    Models learn of the queue's events when the newest is `settle_s` ahead: a queue keeps no order.
+    Models learn of the queue's events when the newest is `settle_s` ahead: a queue keeps no order. What comes later
+    than that is in no list until the next model: it is longer than the deployment's queue goes on with a message.
     """
 
     files: tuple[str, ...] = ()
@@ -46,7 +47,7 @@ class IngestConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timestamp_unit: str = "s"
     context: tuple[str, ...] = ()
     on_error: Literal["raise", "skip"] = "raise"
-    settle_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 60.0
+    settle_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 3600.0
 
     def spec(self) -> ReadSpec:
         """Return how to read files of events."""

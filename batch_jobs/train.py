@@ -71,7 +71,7 @@ def read_log(stores: Stores, config: JobConfig, screen: Screen) -> Logged:
     if read.repeated:
         screen.note(f"event log: {read.repeated:,} events left out, their event_id had come before")
     if read.unsettled:
-        screen.note(f"event log: {read.unsettled:,} of the newest events are left for the next run")
+        screen.note(f"event log: {read.unsettled:,} of the newest events are left for the next run (settle_s)")
     if 0 < untimed < total:
         screen.note(f"{untimed:,} of {total:,} events have no time; the log is treated as without times")
     return logged

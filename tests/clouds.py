@@ -126,7 +126,8 @@ def _moto(port):
 
 
 def _ministack(port):
-    return [_BIN / "ministack"], {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": port}
+    # Its broker for devices would listen at a fixed port of every address.
+    return [_BIN / "ministack"], {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": port, "IOT_MTLS_ENABLED": "0"}
 
 
 def _free_port():

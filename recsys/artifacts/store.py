@@ -63,6 +63,12 @@ class ArtifactStore(Protocol):
         and `ArtifactError` if any byte of it is not what was published.
         """
 
+    def versions(self, namespace: str) -> list[str]:
+        """Return the names of all versions, ascending; also of what is left of one that was half stored or removed."""
+
+    def remove(self, namespace: str, version: str) -> None:
+        """Remove a version: nobody can open it from the first moment on. One that is missing is no fault."""
+
 
 class LocalArtifactStore:
     """Artefacts in folders: ``root/namespace/version/{manifest.json, *.npy}``.
@@ -100,6 +106,21 @@ class LocalArtifactStore:
             raise ArtifactError(f"{folder} holds version {stored.manifest.version} of {stored.manifest.namespace}")
         return stored
 
+    def versions(self, namespace: str) -> list[str]:
+        """See `ArtifactStore.versions`."""
+        return sorted(path.name for path in (self.root / check_name("namespace", namespace)).glob("[!.]*"))
+
+    def remove(self, namespace: str, version: str) -> None:
+        """See `ArtifactStore.remove`. It becomes a draft first: killed in between, the next put removes that."""
+        import shutil  # as in _draft_of
+
+        folder = self.root / check_name("namespace", namespace) / check_name("version", version)
+        gone = _draft_name(folder)
+        with storing(f"removing {folder}"), suppress(FileNotFoundError):
+            folder.rename(gone)
+            sync_folder(folder.parent)
+            shutil.rmtree(gone, ignore_errors=True)
+
 
 def make_folder(folder: Path) -> None:
     """Create a folder and its missing parents so that each of them survives a power cut."""
@@ -118,12 +139,16 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def _draft_name(final: Path) -> Path:
+    return final.with_name(f".{final.name}.{os.urandom(16).hex()}")
+
+
 @contextmanager
 def _draft_of(final: Path) -> Iterator[Path]:
     """Give an empty folder beside the place of a version; drafts of processes that were killed are removed."""
     import shutil  # and five modules for compression with it: nothing that serves should load
 
-    draft = final.with_name(f".{final.name}.{os.urandom(16).hex()}")
+    draft = _draft_name(final)
     with _locked(final.parent):  # so that nobody finds a draft between its making and its locking
         for other in final.parent.glob(".*"):
             with suppress(OSError), _locked(other, fcntl.LOCK_NB):

@@ -7,8 +7,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from recsys.errors import ConfigError, StorageError
@@ -19,6 +18,7 @@ _TRANSIENT = {
     "ProvisionedThroughputExceededException",
     "RequestLimitExceeded",
     "RequestThrottled",
+    "RequestTimeout",
     "ThrottlingException",
     "TransactionInProgressException",
 }
@@ -38,8 +38,11 @@ _REMEDIES = {
         ("PermanentRedirect", "AuthorizationHeaderMalformed"), "Set AWS_REGION to the region of the bucket"
     ),
 }
-_ASKS_FOR_BOTO = ("AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT")
+_ASKS_FOR_BOTO = ("AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT", "HTTPS_PROXY", "https_proxy")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
+CONNECT_S, READ_S = 1.0, 2.0
+_MOST_TRIES = 4
+_PATIENCE_S = {"dynamodb": 2.0, "sqs": 2.0, "s3": 20.0}  # a part takes its time
 
 
 class AwsError(StorageError):
@@ -75,7 +78,8 @@ class Client(Protocol):
     def call(self, operation: str, **parameters: Any) -> dict[str, Any]:
         """Call an operation by its API name (``PutItem``); a Body comes as bytes. Raises `AwsError`.
 
-        What is `AwsError.transient` has been tried again a few times: a call may have been applied more than once.
+        What is `AwsError.transient` has been tried again, at most three times and for 2 s, of S3 20 s: a call may have
+        been applied more than once. A try waits 1 s to connect and 2 s for an answer.
         """
 
     def close(self) -> None:
@@ -85,7 +89,7 @@ class Client(Protocol):
 def connect(service: str) -> Client:
     """Return a client for dynamodb, s3 or sqs: a light one where the environment holds keys and a region.
 
-    Not where it asks for endpoints that only boto3 knows.
+    Not where it asks for endpoints or a proxy, which only boto3 knows. Both trust AWS_CA_BUNDLE where it names a file.
     """
     from recsys.aws.signed import SignedClient
     from recsys.aws.signed_s3 import SignedS3Client
@@ -108,13 +112,27 @@ def tries(seconds: float) -> Iterator[int]:
         time.sleep(pause)
 
 
+def repeated(service: str, once: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Call again what is refused for a while, as `Client.call` says."""
+    for number in tries(_PATIENCE_S[service]):
+        try:
+            return once()
+        except AwsError as error:
+            refusal = error
+        if not refusal.transient or number + 1 == _MOST_TRIES:
+            break
+    raise refusal
+
+
 class BotoClient:
-    """Calls through boto3: knows every service and every source of credentials, and takes half a second to load.
+    """Calls through boto3: knows every source of credentials, and takes half a second to load.
+
+    S3 has 5 s for an answer: it stores what it was sent before it gives one.
 
     Parameters
     ----------
     service : str
-        ``dynamodb``, ``s3``, ...; region, endpoint and credentials come from the environment as boto3 reads it.
+        ``dynamodb``, ``s3`` or ``sqs``; region, endpoint and credentials come from the environment as boto3 reads it.
 
     Raises
     ------
@@ -127,7 +145,9 @@ class BotoClient:
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
 
-        config = Config(connect_timeout=1, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
+        wait_s = 5.0 if service == "s3" else READ_S
+        config = Config(connect_timeout=CONNECT_S, read_timeout=wait_s, retries={"total_max_attempts": 1})
+        self._service = service
         try:
             self._client = boto3.client(service, region_name=_region(), config=config)
         except (BotoCoreError, ValueError) as error:
@@ -137,30 +157,29 @@ class BotoClient:
 
     def call(self, operation: str, **parameters: Any) -> dict[str, Any]:
         """See `Client.call`."""
-        from botocore import xform_name
-        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
-        from botocore.parsers import ResponseParserError
-
-        ask = partial(getattr(self._client, xform_name(operation)), **parameters)
-        try:
-            answer: dict[str, Any] = ask()
-            if "Body" not in answer:
-                return answer
-            try:
-                return answer | {"Body": answer["Body"].read()}
-            except BotoCoreError:  # boto3 tries again until an answer begins, not when it breaks off
-                return answer | {"Body": ask()["Body"].read()}
-        except ClientError as error:
-            told: dict[str, Any] = error.response
-            raise AwsError(operation, told["Error"]["Code"], told["Error"].get("Message", ""), told) from error
-        except (HTTPClientError, ResponseParserError) as error:
-            raise AwsError(operation, UNREACHABLE, str(error)) from error
-        except BotoCoreError as error:
-            raise AwsError(operation, type(error).__name__, str(error)) from error
+        return repeated(self._service, lambda: self._once(operation, parameters))
 
     def close(self) -> None:
         """See `Client.close`."""
         self._client.close()
+
+    def _once(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        from botocore import exceptions as boto
+        from botocore import xform_name
+        from botocore.parsers import ResponseParserError
+
+        try:
+            answer: dict[str, Any] = getattr(self._client, xform_name(operation))(**parameters)
+            return answer | {"Body": answer["Body"].read()} if "Body" in answer else answer
+        except boto.ClientError as error:
+            told: dict[str, Any] = error.response
+            raise AwsError(operation, told["Error"]["Code"], told["Error"].get("Message", ""), told) from error
+        except (boto.ConnectionError, boto.HTTPClientError) as error:
+            raise AwsError(operation, UNREACHABLE, str(error)) from error
+        except (boto.ChecksumError, boto.IncompleteReadError, ResponseParserError, ValueError, RecursionError) as error:
+            raise AwsError(operation, UNREACHABLE, f"the answer cannot be read: {error}") from error
+        except boto.BotoCoreError as error:
+            raise AwsError(operation, type(error).__name__, str(error)) from error
 
 
 def _region() -> str | None:

@@ -22,13 +22,14 @@ from recsys.errors import ArtifactError, ConflictError, StorageError
 class S3ArtifactStore:
     """Artefacts as objects: ``prefix/namespace/version/{*.npy, manifest.json}``, the manifest last.
 
-    What has no manifest is no version. Nothing is overwritten, deleted or listed. What a process that was killed leaves
-    is either used by the next put of the same version, or is parts of an upload: the bucket needs a lifecycle rule that
-    aborts incomplete ones.
+    What has no manifest is no version. Nothing is overwritten, and only who removes versions lists them. What a process
+    that was killed leaves is either used by the next put of the same version, and goes with old versions, or is parts
+    of an upload: the bucket needs a lifecycle rule that aborts incomplete ones.
 
     IAM actions to read: s3:GetObject on the objects, and s3:ListBucket on the bucket, without which S3 calls a missing
-    object a forbidden one. To publish: s3:PutObject and s3:AbortMultipartUpload on the objects besides. A bucket
-    encrypted with a key of KMS asks for kms:Decrypt, and kms:GenerateDataKey to publish.
+    object a forbidden one. To publish: s3:PutObject and s3:AbortMultipartUpload on the objects besides; to remove
+    versions: s3:DeleteObject. A bucket encrypted with a key of KMS asks for kms:Decrypt, and kms:GenerateDataKey to
+    publish.
 
     Parameters
     ----------
@@ -57,6 +58,19 @@ class S3ArtifactStore:
         folder = f"{check_name('namespace', namespace)}/{check_name('version', version)}"
         with _doing(f"opening {self._objects.url(folder)}"):
             return self._cache.open(namespace, version, manifest_sha256=manifest_sha256, names=names)
+
+    def versions(self, namespace: str) -> list[str]:
+        """See `ArtifactStore.versions`."""
+        folder = f"{check_name('namespace', namespace)}/"
+        with _doing(f"listing {self._objects.url(folder)}"):
+            return sorted({name.partition("/")[0] for name in self._objects.names(folder)})
+
+    def remove(self, namespace: str, version: str) -> None:
+        """See `ArtifactStore.remove`."""
+        folder = f"{check_name('namespace', namespace)}/{check_name('version', version)}/"
+        with _doing(f"removing {self._objects.url(folder)}"):
+            self._objects.remove([folder + MANIFEST])
+            self._objects.remove([folder + name for name in self._objects.names(folder)])
 
     def _put(self, folder: str, manifest: ArtifactManifest, arrays: Mapping[str, NDArray[Any]]) -> None:
         if self._objects.sha256(f"{folder}/{MANIFEST}") is not None:

@@ -9,12 +9,11 @@ import time
 import weakref
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Callable
 from functools import cached_property
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import TYPE_CHECKING, Any
 
-from recsys.aws.client import UNREACHABLE, AwsError, tries
+from recsys.aws.client import CONNECT_S, READ_S, UNREACHABLE, AwsError, repeated
 from recsys.aws.sigv4 import Keys, signed
 from recsys.errors import ConfigError
 
@@ -22,13 +21,11 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
 _TARGETS = {"dynamodb": "DynamoDB_20120810", "sqs": "AmazonSQS"}
-_CONNECT_S, _READ_S = 1.0, 2.0
-_MOST_TRIES = 4
 _Request = tuple[str, str, bytes, dict[str, str]]
 
 
 class SignedClient:
-    """See `Client`. A call makes at most four tries, the last within 2 s; one waits 1 s to connect, 2 s for an answer.
+    """See `Client`.
 
     Parameters
     ----------
@@ -37,8 +34,6 @@ class SignedClient:
     keys : Keys
     region : str
     """
-
-    _tries_s = 2.0
 
     def __init__(self, service: str, keys: Keys, region: str) -> None:
         self._service, self._keys, self._region = service, keys, region
@@ -51,17 +46,7 @@ class SignedClient:
     def call(self, operation: str, **parameters: Any) -> dict[str, Any]:
         """See `Client.call`."""
         body = json.dumps(parameters, default=_text_of).encode()
-        return self._tried(lambda: self._once(operation, body))
-
-    def _tried(self, once: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        for number in tries(self._tries_s):
-            try:
-                return once()
-            except AwsError as error:
-                refusal = error
-            if not refusal.transient or number + 1 == _MOST_TRIES:
-                break
-        raise refusal
+        return repeated(self._service, lambda: self._once(operation, body))
 
     def close(self) -> None:
         """See `Client.close`."""
@@ -101,7 +86,7 @@ class SignedClient:
                     raise
         connection = self._new()
         connection.connect()
-        connection.sock.settimeout(_READ_S)
+        connection.sock.settimeout(READ_S)
         return self._exchanged_over(connection, request)
 
     def _exchanged_over(self, connection: HTTPConnection, request: _Request) -> tuple[HTTPResponse, bytes]:
@@ -118,15 +103,19 @@ class SignedClient:
 
     def _new(self) -> HTTPConnection:
         if self._scheme == "http":
-            return HTTPConnection(self._host, timeout=_CONNECT_S)
-        return HTTPSConnection(self._host, timeout=_CONNECT_S, context=self._certificates)
+            return HTTPConnection(self._host, timeout=CONNECT_S)
+        return HTTPSConnection(self._host, timeout=CONNECT_S, context=self._certificates)
 
     @cached_property
     def _certificates(self) -> SSLContext:
         """Read once: it takes longer than a call."""
         from ssl import create_default_context
 
-        return create_default_context()
+        bundle = os.environ.get("AWS_CA_BUNDLE")
+        try:
+            return create_default_context(cafile=bundle or None)
+        except OSError as error:
+            raise ConfigError(f"AWS_CA_BUNDLE={bundle!r} cannot be used: {error.strerror or error}") from None
 
 
 def _popped(idle: list[HTTPConnection]) -> HTTPConnection | None:

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
-from recsys.aws.client import UNREACHABLE, AwsError, BotoClient
+from recsys.aws.client import UNREACHABLE, AwsError, BotoClient, repeated
 from recsys.aws.signed import SignedClient
 from recsys.aws.sigv4 import Keys
 
@@ -18,15 +18,11 @@ _NOTHING = hashlib.sha256(b"").hexdigest()
 class SignedS3Client(SignedClient):
     """See `Client`. GetObject of a Range is signed here; any other call loads boto3.
 
-    A download that breaks is tried again like any call, the last time within 20 s.
-
     Parameters
     ----------
     keys : Keys
     region : str
     """
-
-    _tries_s = 20.0  # a part takes its time
 
     def __init__(self, keys: Keys, region: str) -> None:
         super().__init__("s3", keys, region)
@@ -35,7 +31,7 @@ class SignedS3Client(SignedClient):
         """See `Client.call`."""
         if operation != "GetObject":
             return self._boto.call(operation, **parameters)
-        return self._tried(lambda: self._part(**parameters))
+        return repeated("s3", lambda: self._part(**parameters))
 
     def close(self) -> None:
         """See `Client.close`."""

@@ -69,6 +69,26 @@ def test_a_version_is_never_overwritten(store):
     store.open("shop", described.version, manifest_sha256=described.sha256)
 
 
+def test_what_is_removed_is_gone_whole_and_its_name_is_free(store):
+    first, second = manifest(number=1), manifest(number=2)
+    assert store.versions("shop") == []
+    for one in (second, first):
+        store.put(one, ARRAYS)
+    store.put(manifest(namespace="other"), ARRAYS)
+    assert store.versions("shop") == [first.version, second.version]
+    mapped = store.open("shop", first.version)
+    for _ in range(2):
+        store.remove("shop", first.version)
+        assert store.versions("shop") == [second.version]
+    np.testing.assert_array_equal(mapped.arrays["ids"], ARRAYS["ids"])
+    store.open("shop", second.version)
+    store.put(first, ARRAYS)
+    store.open("shop", first.version)
+    for names in (("..", "v"), ("shop", ""), ("shop", "../other")):
+        with pytest.raises(ConfigError):
+            store.remove(*names)
+
+
 def test_missing_versions_and_bad_names_are_told_apart(store):
     store.put(manifest(), ARRAYS)
     with pytest.raises(NoModelError, match="no version 'v9'"):

@@ -143,8 +143,9 @@ def flow_faults(template):
     for name, one in of_type(template, "AWS::Lambda::EventSourceMapping").items():
         if one.get("FunctionResponseTypes") != ["ReportBatchItemFailures"]:
             yield f"{name} deletes what failed"
-        if 2 * one["MaximumBatchingWindowInSeconds"] > IngestConfig().settle_s:
-            yield f"{name} holds events back for longer than a model waits for them"
+        last_s = (queue.get("RedrivePolicy", {}).get("maxReceiveCount", 1) - 1) * queue["VisibilityTimeout"]
+        if one["MaximumBatchingWindowInSeconds"] + last_s + consumer["Timeout"] > IngestConfig().settle_s:
+            yield f"{name} still takes in events for which no model waits any more"
     api = template["Resources"]["RestAPI"]["Properties"]
     if api.get("Auth", {}).get("DefaultAuthorizer") != "AWS_IAM" or "ThrottlingRateLimit" not in str(
         api.get("MethodSettings")
@@ -155,7 +156,8 @@ def flow_faults(template):
         yield f"the state machine lacks {missing}"
     alarms = of_type(template, "AWS::CloudWatch::Alarm")
     told = {one["MetricName"] for one in alarms.values() if one.get("AlarmActions")}
-    wanted = {"5XXError", "Latency", "Throttles", "ApproximateNumberOfMessagesVisible", "ModelAge", "ExecutionsFailed"}
+    wanted = {"5XXError", "Latency", "Throttles", "ApproximateNumberOfMessagesVisible", "ModelAge"}
+    wanted |= {"ExecutionsFailed", "ExecutionsTimedOut", "ExecutionsAborted"}
     yield from (f"nobody is told of {one}" for one in sorted(wanted - told))
 
 
@@ -222,8 +224,8 @@ def grant(role, actions, resource):
     return plant
 
 
-def hold_back(template):
-    template["Resources"]["EventsToLog"]["Properties"]["MaximumBatchingWindowInSeconds"] = 60
+def deliver_late(template):
+    template["Resources"]["Events"]["Properties"]["RedrivePolicy"]["maxReceiveCount"] = 6
 
 
 @pytest.mark.parametrize(
@@ -248,10 +250,11 @@ def hold_back(template):
         remove("Resources", "ApiLogs", "Properties", "RetentionInDays"),
         remove("Resources", "Events", "Properties", "RedrivePolicy"),
         remove("Resources", "EventsToLog", "Properties", "FunctionResponseTypes"),
-        hold_back,
+        deliver_late,
         remove("Resources", "RestAPI", "Properties", "Auth"),
         remove("Resources", "Nightly", "Properties", "DefinitionSubstitutions", "TrainFunction"),
         remove("Resources", "OldModel", "Properties", "AlarmActions"),
+        remove("Resources", "NightlyTimedOut"),
     ],
 )
 def test_our_checks_find_what_is_planted(template, plant):

@@ -153,8 +153,7 @@ def test_a_step_whose_answer_was_lost_is_repeated_without_harm(shop, monkeypatch
     assert ended.output[0]["version"] == now.version != shop.version
 
 
-END = {name: name for name in ("GateRefusedError", "InsufficientDataError", "ConfigError", "ConflictError")}
-END["TrainingDivergedError"] = "ConfigError"
+END = {"GateRefusedError", "InsufficientDataError", "ConfigError", "TrainingDivergedError", "ConflictError"}
 REFUSED = {
     "worse": ({"model": POPULAR, "gate": {"min_coverage": 0.99}}, "GateRefusedError", "of the catalogue, 99.0% are"),
     "too little": ({"gate": {"min_users": 1000}}, "InsufficientDataError", "the gate asks for 1000. Wait for more"),
@@ -189,7 +188,7 @@ def check_old_version(shop):
 
 def check_told(ended, error, words):
     (message,) = ended.messages
-    assert (ended.status, ended.error) == ("FAILED", END.get(error, "Failed"))
+    assert (ended.status, ended.error) == ("FAILED", error if error in END else "Failed")
     assert (message["namespace"], message["error"]) == ("shop", error)
     assert words in message["reason"]
     assert json.loads(ended.cause) == ended.messages
@@ -287,6 +286,16 @@ def test_one_namespace_that_fails_does_not_stop_the_others(shop, events):
     for name in ("books", "films"):
         assert lists(shop.stores, name) == shop.lists
     assert shop.stores.registry.current("tiny") is None
+
+
+def test_settings_without_a_namespace_are_those_of_the_default_and_no_settings_fail_alone(shop, events):
+    nameless = {name: value for name, value in job(events["all"]).items() if name != "namespace"}
+    ended = StepFunctions().run(nameless, "nonsense", shop.tonight)
+    (message,) = ended.messages
+    assert (ended.status, ended.error, message["namespace"]) == ("FAILED", "ConfigError", "default")
+    assert "the event has no settings" in message["reason"]
+    assert lists(shop.stores, "default") == shop.lists
+    assert shop.stores.registry.current("shop").version != shop.version
 
 
 def check_failure(shop, ended):

@@ -17,7 +17,7 @@ from recsys.artifacts import LocalArtifactStore, store
 from recsys.aws import cache
 from recsys.aws.registry import DynamoModelRegistry
 from recsys.aws.s3 import S3ArtifactStore
-from recsys.errors import ConflictError, RecsysError
+from recsys.errors import RecsysError
 from recsys.serving import SQLiteOnlineStore
 from recsys.serving.online import sqlite
 
@@ -28,7 +28,6 @@ JOBS = {
     "publish": lambda stores, config, screen, version: publish.publish(stores, config.namespace, version, screen),
     "rollback": lambda stores, config, screen, _: publish.roll_back(stores, config.namespace, screen),
 }
-CONFLICT = 6
 assert shutil, pyarrow.parquet  # what a fork would have to import is imported here
 
 
@@ -45,7 +44,7 @@ def run(words):
             JOBS[job](stores, config, Screen(as_json=True), argument)
         except RecsysError as error:
             print(type(error).__name__, error, file=sys.stderr)
-            return CONFLICT if isinstance(error, ConflictError) else 1
+            return 1
     return 0
 
 

@@ -104,7 +104,7 @@ def test_racing_processes_get_one_number_each_and_none_is_lost(dynamodb, kind, f
     assert (each_number_once and won == dynamodb.registry.history("shop")) is faultless
 
 
-@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("times", [1, 4])
 def test_a_promotion_whose_answers_are_lost_is_made_once(dynamodb, times):
     registry = dynamodb.registry
     registry.promote(manifest("v1"), expected=0)
@@ -119,14 +119,14 @@ def test_a_lost_answer_that_trips_the_breaker_is_waited_out(dynamodb, monkeypatc
     for name, seconds in (("_LONG_S", 0.0), ("_PAUSE_S", 0.5)):
         monkeypatch.setattr(f"recsys.aws.breaker.{name}", seconds)
     registry = DynamoModelRegistry(dynamodb.table, Breaker(dynamodb.client))
-    dynamodb.before = lost_answer(3)  # all the tries of boto3
+    dynamodb.before = lost_answer(4)  # all the tries
     assert registry.promote(manifest("v1"), expected=0).version == "v1"
 
 
 @ON_ONE
 def test_a_registry_that_does_not_look_whether_it_moved_is_caught(dynamodb, monkeypatch):
     monkeypatch.setattr(DynamoModelRegistry, "_has_moved", lambda *_: False)
-    dynamodb.before = lost_answer(3)
+    dynamodb.before = lost_answer(4)
     with pytest.raises(StorageError, match="TransactWriteItems failed"):
         dynamodb.registry.promote(manifest("v1"), expected=0)
     assert dynamodb.registry.current("shop").version == "v1"

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from faulty import SEED, Weather, server, until_done
 
-from recsys.aws import batches, event_items, signed
+from recsys.aws import batches, event_items
 from recsys.aws.client import AwsError, connect
 from recsys.aws.dynamodb import DynamoOnlineStore
 from recsys.errors import StorageError
@@ -128,7 +128,7 @@ PLANTED = {
 
 @pytest.mark.parametrize("fault", PLANTED)
 def test_planted_bugs_of_events_are_found(weather, monkeypatch, fault):
-    monkeypatch.setattr(signed, "_MOST_TRIES", 1)  # the client hides none of the weather
+    monkeypatch.setattr("recsys.aws.client._MOST_TRIES", 1)  # the client hides none of the weather
     monkeypatch.setattr(event_items, *PLANTED[fault])
     assert fault in faults_of(weather.store, 250)
 

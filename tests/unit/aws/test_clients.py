@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from faulty import THROTTLED, server
 
-from recsys.aws import signed
+from recsys.aws import client, signed
 from recsys.aws.client import AwsError, BotoClient, connect
 from recsys.aws.signed import SignedClient
 from recsys.errors import ConfigError
@@ -42,12 +42,21 @@ GARBLED = {
     "cut": lambda exchange: (exchange.reply(b'{"Item"', content_length=100), exchange.hang_up()),
     "no HTTP": lambda exchange: (exchange.wfile.write(b"hello\r\n\r\n"), exchange.hang_up()),
 }
+EMPTY_TO_BOTO = {"a page that says OK", "no object", "nothing"}  # which takes them for an empty answer
+CASES = [
+    pytest.param(kind, fault, id=f"{kind.__name__}-{fault}")
+    for kind in (SignedClient, BotoClient)
+    for fault in FAULTS | GARBLED
+    if kind is SignedClient or fault not in EMPTY_TO_BOTO
+]
 
 
 @pytest.fixture
 def start(monkeypatch):
-    """Start a server that answers with a function's doing, and a client of it."""
+    """Start a server that answers with a function's doing, and a client of it, whose tries are what ends it."""
     opened = []
+    for service in ("dynamodb", "sqs"):
+        monkeypatch.setitem(client._PATIENCE_S, service, 60.0)
 
     def begin(answer, kind=connect, service="dynamodb"):
         opened.append(server(answer))
@@ -74,28 +83,22 @@ class Failing:
         return exchange.reply(json.dumps({"Item": {"asked": {"S": body.decode()}}}).encode())
 
 
-@pytest.mark.parametrize("fault", [*FAULTS, *GARBLED])
-def test_what_may_pass_is_tried_again(start, fault):
+@pytest.mark.parametrize(("kind", "fault"), CASES)
+def test_what_may_pass_is_tried_again(start, kind, fault):
     failing = Failing((FAULTS | GARBLED)[fault], 2)
-    client = start(failing)
-    assert isinstance(client, SignedClient)
-    assert client.call("GetItem", Key=KEY) == {"Item": {"asked": {"S": json.dumps({"Key": KEY})}}}
+    client = start(failing, connect if kind is SignedClient else kind)
+    assert isinstance(client, kind)
+    (asked,) = client.call("GetItem", TableName="t", Key=KEY)["Item"].values()
+    assert json.loads(asked["S"]) == {"TableName": "t", "Key": KEY}
     assert failing.asked == 3
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_boto3_is_as_patient(start, fault):
-    failing = Failing(FAULTS[fault], 2)
-    start(failing, BotoClient).call("GetItem", TableName="t", Key=KEY)
-    assert failing.asked == 3
-
-
-@pytest.mark.parametrize("fault", [*FAULTS, *GARBLED])
-def test_what_does_not_pass_ends(start, fault):
+@pytest.mark.parametrize(("kind", "fault"), CASES)
+def test_what_does_not_pass_ends(start, kind, fault):
     failing = Failing((FAULTS | GARBLED)[fault], 100)
-    client = start(failing)
+    client = start(failing, connect if kind is SignedClient else kind)
     with pytest.raises(AwsError, match=r"^GetItem failed: ") as caught:
-        client.call("GetItem")
+        client.call("GetItem", TableName="t", Key=KEY)
     assert caught.value.transient
     assert failing.asked == 4
 
@@ -122,23 +125,38 @@ def test_an_error_of_a_queue_has_the_name_boto3_gives_it(start, kind):
         client.call("GetQueueUrl", QueueName="q")
 
 
-def test_nobody_waits_for_a_server_that_hangs(start, monkeypatch):
+@pytest.mark.parametrize("kind", [connect, BotoClient])
+def test_nobody_waits_for_a_server_that_hangs(start, monkeypatch, kind):
     over = Event()
-    monkeypatch.setattr(signed, "_READ_S", 0.05)
-    client = start(lambda exchange, _: (over.wait(30), exchange.hang_up()))
-    with pytest.raises(AwsError, match="Unreachable: timed out"):
-        client.call("GetItem")
+    for module in (client, signed):
+        monkeypatch.setattr(module, "READ_S", 0.05)
+    failing = Failing(lambda exchange: (over.wait(30), exchange.hang_up()), 100)
+    with pytest.raises(AwsError, match=r"Unreachable: .*timed? ?out") as caught:
+        start(failing, kind).call("GetItem", TableName="t", Key=KEY)
     over.set()
+    assert caught.value.transient
+    assert failing.asked == 4
 
 
-def test_nobody_waits_for_a_server_that_is_not_there(start, monkeypatch):
+@pytest.mark.parametrize("kind", [connect, BotoClient])
+def test_patience_ends(start, monkeypatch, kind):
+    monkeypatch.setitem(client._PATIENCE_S, "dynamodb", 0.0)
+    failing = Failing(FAULTS["internal error"], 100)
+    with pytest.raises(AwsError, match="InternalServerError"):
+        start(failing, kind).call("GetItem", TableName="t", Key=KEY)
+    assert failing.asked == 1
+
+
+@pytest.mark.parametrize("kind", [connect, BotoClient])
+def test_nobody_waits_for_a_server_that_is_not_there(fresh_boto3, monkeypatch, kind):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    with pytest.raises(AwsError, match=r"Unreachable: .*refused"):
-        SignedClient("dynamodb", signed.Keys("a", "b"), "eu-central-1").call("GetItem")
+    with closing(kind("dynamodb")) as caller, pytest.raises(AwsError, match="Unreachable") as caught:
+        caller.call("GetItem", TableName="t", Key=KEY)
+    assert caught.value.transient
 
 
 def test_a_connection_serves_call_after_call_and_another_after_it_was_closed(start, monkeypatch):
-    monkeypatch.setattr(signed, "_MOST_TRIES", 1)
+    monkeypatch.setattr("recsys.aws.client._MOST_TRIES", 1)
     ports, hang_up = [], []
 
     def answer(exchange, _):
@@ -156,6 +174,33 @@ def test_a_connection_serves_call_after_call_and_another_after_it_was_closed(sta
         client.call("GetItem")
     assert len(ports) == 6
     assert len(set(ports)) == 3
+
+
+def test_a_kept_connection_that_hangs_is_not_asked_again_at_once(start, monkeypatch):
+    monkeypatch.setattr("recsys.aws.client._MOST_TRIES", 1)
+    over, asked = Event(), []
+
+    def answer(exchange, _):
+        asked.append(exchange)
+        if len(asked) == 2:
+            over.wait(30)
+        exchange.reply(b"{}")
+
+    monkeypatch.setattr(signed, "READ_S", 0.5)
+    caller = start(answer)
+    caller.call("GetItem")
+    with pytest.raises(AwsError, match="Unreachable: timed out"):
+        caller.call("GetItem")
+    over.set()
+    assert len(asked) == 2
+
+
+def test_what_is_no_parameter_is_refused(start):
+    with pytest.raises(TypeError, match="object is not a parameter"):
+        start(lambda exchange, _: exchange.reply(b"{}")).call("GetItem", Key=object())
+    with pytest.raises(AwsError, match="ParamValidationError") as caught:
+        start(lambda exchange, _: exchange.reply(b"{}"), BotoClient).call("GetItem", TableName="t", Key=1)
+    assert not caught.value.transient
 
 
 def test_threads_get_the_answers_to_their_own_calls(start):
@@ -195,14 +240,19 @@ def certificate(path):
     return context
 
 
-def test_a_server_is_called_by_https_if_its_certificate_is_trusted(monkeypatch, tmp_path):
+@pytest.mark.parametrize("trusted_by", ["SSL_CERT_FILE", "AWS_CA_BUNDLE"])
+def test_a_server_is_called_by_https_if_its_certificate_is_trusted(monkeypatch, tmp_path, trusted_by):
+    monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
     with server(lambda exchange, _: exchange.reply(b"{}"), tls=certificate(tmp_path / "pem")) as url:
-        for variable, value in {**KEYS, "AWS_ENDPOINT_URL": url, "SSL_CERT_FILE": str(tmp_path / "pem")}.items():
+        for variable, value in {**KEYS, "AWS_ENDPOINT_URL": url, trusted_by: str(tmp_path / "pem")}.items():
             monkeypatch.setenv(variable, value)
         with closing(connect("dynamodb")) as client:
             assert client.call("GetItem") == client.call("GetItem") == {}
-        monkeypatch.delenv("SSL_CERT_FILE")
+        monkeypatch.delenv(trusted_by)
         with closing(connect("dynamodb")) as client, pytest.raises(AwsError, match=r"Unreachable: .*CERTIFICATE"):
+            client.call("GetItem")
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "none"))
+        with closing(connect("dynamodb")) as client, pytest.raises(ConfigError, match=r"AWS_CA_BUNDLE=.*No such file"):
             client.call("GetItem")
 
 
@@ -219,10 +269,10 @@ def test_boto3_is_asked_where_the_environment_holds_no_keys(fresh_boto3, monkeyp
     assert isinstance(connect("dynamodb"), BotoClient)
 
 
-@pytest.mark.parametrize("name", ["AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"])
+@pytest.mark.parametrize("name", client._ASKS_FOR_BOTO)
 def test_boto3_is_asked_where_only_it_does_as_it_is_told(fresh_boto3, monkeypatch, name):
     assert isinstance(connect("dynamodb"), SignedClient)
-    monkeypatch.setenv(name, "true")
+    monkeypatch.setenv(name, "http://127.0.0.1:1" if "PROXY" in name.upper() else "true")
     assert isinstance(connect("dynamodb"), BotoClient)
 
 
