@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from batch_jobs.console import Screen
 from batch_jobs.stores import Stores
 from recsys.artifacts import Pointer
-from recsys.errors import ConflictError
+from recsys.errors import ConflictError, NoModelError
 
 
 def prune(stores: Stores, namespace: str, keep: int, screen: Screen) -> dict[str, object]:
     """Remove all versions older than those of the last `keep` moves and those that as many rollbacks lead to.
 
     Older by the time their names begin with, whether or not they ever were in service: one that has just been trained
-    is younger. What is left of a version that was half removed, or half stored, goes too.
+    is younger. What is left of a version that was half removed, or half stored, goes too. What the gate compares
+    candidates with stays: the twin of what is kept, and the best so far, however old.
 
     Raises `ConflictError` if the pointer moves meanwhile: to what may be about to be removed.
     """
     history = stores.registry.history(namespace)
     needed = _needed(history, keep)
-    old = [one for one in stores.artifacts.versions(namespace) if needed and one < min(needed)]
+    compared_with, stored = _compared_with(stores, namespace, needed), stores.artifacts.versions(namespace)
+    old = [one for one in stored if needed and one < min(needed) and one not in compared_with]
     with screen.bar("removing versions") as step:
         for done, version in enumerate(old):
             if stores.registry.current(namespace) != history[-1]:
@@ -26,7 +30,17 @@ def prune(stores: Stores, namespace: str, keep: int, screen: Screen) -> dict[str
             stores.online.drop_version(namespace, version)
             stores.artifacts.remove(namespace, version)
             step(done + 1, len(old))
-    return {"namespace": namespace, "versions_removed": len(old), "versions_left": len(needed)}
+    return {"namespace": namespace, "versions_removed": len(old), "versions_left": len(stored) - len(old)}
+
+
+def _compared_with(stores: Stores, namespace: str, versions: set[str]) -> set[str]:
+    """Versions that the manifests of others name as judged in their place, and as the best before them."""
+    named: set[str] = set()
+    for version in versions:
+        with suppress(NoModelError):  # removed by hand
+            data = stores.artifacts.open(namespace, version, names=()).manifest.data
+            named |= {data[name] for name in ("twin", "best") if data.get(name)}
+    return named
 
 
 def _needed(history: list[Pointer], keep: int) -> set[str]:

@@ -103,6 +103,24 @@ def test_planted_bugs_are_found(monkeypatch, planted, steps):
         run(steps, 2)
 
 
+def test_what_the_gate_compares_with_stays(tmp_path):
+    stores = LocalArtifactStore(tmp_path / "artifacts"), LocalModelRegistry(tmp_path / "registry")
+    life = Life(SimpleNamespace(artifacts=stores[0], registry=stores[1], online=MemoryOnlineStore()))
+    for name, *arguments in [STORE, NEWEST, STORE, STORE]:  # one that was in service, and those that were judged
+        getattr(life, name)(*arguments)
+    best, twin = life.stored[1:]
+    for n in range(4):
+        at = datetime(2026, 2, 1 + n, tzinfo=UTC)
+        judged = {"twin": twin.version, "best": best.version}
+        manifest = describe("shop", "als", ARRAYS, config={}, data=judged, metrics={}, now=at)
+        stores[0].put(manifest, ARRAYS)
+        stores[1].promote(manifest, expected=life.sequence)
+    prune(life.stores, "shop", 2, Screen(as_json=True))
+    left = stores[0].versions("shop")
+    assert {best.version, twin.version} < set(left)
+    assert life.stored[0].version not in left
+
+
 @pytest.mark.parametrize("place", ["embedded", CLOUDS[1]])
 def test_all_stores_forget(request, tmp_path, monkeypatch, place):
     monkeypatch.chdir(tmp_path)
