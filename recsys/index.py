@@ -161,8 +161,8 @@ class ItemIndex:
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Search among a few rows, copied: a scan would read nearly all of them to find so few."""
         if exclude is not None:
-            allowed = allowed.copy()
-            allowed[exclude.rows] = False
+            allowed, rows = allowed.copy(), exclude.rows
+            allowed[rows[(rows >= 0) & (rows < len(allowed))]] = False
         few = np.flatnonzero(allowed).astype(np.int32)
         part = ItemIndex(self.item_vectors[few], None if self.item_bias is None else self.item_bias[few])
         part._is_cosine = self._is_cosine

@@ -313,7 +313,7 @@ def test_every_route_answers_problems_to_junk(api, method):
 def test_a_view_that_breaks_is_a_problem_without_its_reason(api, monkeypatch, caplog):
     from chalicelib import wiring
 
-    monkeypatch.setattr(wiring.service(), "popular", lambda *_: 1 / 0)
+    monkeypatch.setattr(wiring.service(), "popular", lambda *_, **__: 1 / 0)
     check_problem(api.get("/v1/shop/popular"), 500)
     assert "ZeroDivisionError" in caplog.text
 

@@ -109,7 +109,7 @@ def test_a_list_is_logged_with_its_model_and_an_error_with_its_cause(shop, api, 
     assert (line["strategy"], line["model_version"]) == ("als", answer.json["model_version"])
     assert (line["namespace"], line["route"]) == ("shop", "/v1/{ns}/users/{user}/recommendations")
     assert line["_aws"]["CloudWatchMetrics"][1]["Dimensions"] == [["function", "strategy"]]
-    monkeypatch.setattr(wiring.service(), "popular", lambda *_: 1 / 0)
+    monkeypatch.setattr(wiring.service(), "popular", lambda *_, **__: 1 / 0)
     assert api.get("/v1/shop/popular").status == 500
     assert api.line["error"].startswith("ZeroDivisionError at ")
     assert "test_log.py" in api.line["error"]

@@ -19,7 +19,7 @@ NEEDS = {  # by what our code calls: an item of a transaction is put by PutItem,
     "ApiRole": {
         "Artifacts": S3["read"],
         "Models": {"dynamodb:GetItem", "dynamodb:Query"},  # the latter to get warm: which namespaces there are
-        "Online": {"dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:PutItem"},
+        "Online": {f"dynamodb:{name}Item" for name in ("Get", "BatchGet", "Put", "Delete")} | {"dynamodb:Query"},
         "Events": {"sqs:GetQueueUrl", "sqs:SendMessage"},
     },
     "TakeInRole": {
@@ -31,7 +31,7 @@ NEEDS = {  # by what our code calls: an item of a transaction is put by PutItem,
         "Artifacts": S3["add"] | {"s3:AbortMultipartUpload"},
         "Runs": {"s3:GetObject", "s3:PutObject"},
         "Models": {"dynamodb:GetItem"},
-        "Online": {"dynamodb:Query", "dynamodb:BatchWriteItem"},
+        "Online": {"dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:BatchWriteItem"},
     },
     "PublishRole": {
         "Artifacts": S3["read"],

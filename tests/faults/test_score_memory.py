@@ -20,7 +20,8 @@ publish_under(Path.cwd(), users=users, items=2_000, width=16)
 stores = Stores.from_environment()
 opened = job._in_service(stores, "shop")
 for part in (opened[1].factors, opened[1].users, opened[1].items, opened[1].histories, opened[0].codes):
-    for array in vars(part).values():  # pages are mapped, not held; all are there before the job's memory is counted
+    arrays = part if isinstance(part, tuple) else vars(part).values()
+    for array in arrays:  # pages are mapped, not held; all are there before the job's memory is counted
         if hasattr(array, "max"):
             array.max(initial=0)
 job._in_service = lambda *_: opened

@@ -30,7 +30,7 @@ def test_states_are_written_with_vector_history_and_bias(tmp_path, capsys):
 
 def test_a_rollback_writes_dropped_states_anew_and_nobody_publishes_over_what_was_not_judged(tmp_path):
     world, screen = World(tmp_path), Screen(as_json=True)
-    stores = Stores(world.artifacts, world.registry, world.online, None)
+    stores = Stores(world.artifacts, world.registry, world.online, None, None)
     with pytest.raises(NoModelError, match="no earlier model"):
         roll_back(stores, "shop", screen)
     first, second, third = (world.publish(Machine(seed)).version for seed in range(3))
