@@ -19,7 +19,7 @@ from batch_jobs.stores import Stores
 from recsys.artifacts import LocalArtifactStore, LocalModelRegistry
 from recsys.serving import SQLiteOnlineStore
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 RECSYS = Path(sys.executable).with_name("recsys")
 HEADER = b"user_id,item_id,rating,timestamp\n"
 ROWS = b"u001,i001,3,1704112980\nu002,i002,4,1704112981\n"
