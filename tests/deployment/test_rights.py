@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 
 import boto3
-import numpy as np
 import pytest
+import two_tastes
 
 from batch_jobs import handlers
 from chalice_app.package import Bundle
@@ -62,13 +62,8 @@ def acting_as(stack, role):
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):
-    folder, draw = tmp_path_factory.mktemp("events"), np.random.default_rng(3)
-    events = [
-        f"u{user},i{(item * 2 + user) % 30},{1_700_000_000 + when * 60 + user}"
-        for user in range(60)
-        for when, item in enumerate(draw.choice(15, 9, replace=False))
-    ]
-    (folder / "events.csv").write_text("\n".join(["user,item,timestamp", *events]) + "\n")
+    folder = tmp_path_factory.mktemp("events")
+    (folder / "events.csv").write_text("\n".join([two_tastes.HEADER, *two_tastes.rows()]) + "\n")
     (folder / "items.csv").write_text("\n".join(["item,kind", *(f"i{n},{'ab'[n % 2]}" for n in range(30))]) + "\n")
     (folder / "users.csv").write_text("user,age\nu1,30\n")
     tables = {name: str(folder / f"{name}.csv") for name in ("items", "users")}

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import two_tastes
 from moto import mock_aws
 from step_functions import DEFINITION, StepFunctions, Throttled
 
@@ -36,15 +37,10 @@ def step_functions():
 @pytest.fixture(scope="module")
 def events(tmp_path_factory):
     """Files of events by name: two tastes, and a few more events of the same."""
-    folder, draw = tmp_path_factory.mktemp("events"), np.random.default_rng(3)
-    rows = [
-        f"u{user},i{(item * 2 + user) % 30},{1_700_000_000 + when * 60 + user}"
-        for user in range(60)
-        for when, item in enumerate(draw.choice(15, 9, replace=False))
-    ]
+    folder, rows = tmp_path_factory.mktemp("events"), two_tastes.rows()
     files = {"all": rows[:-20], "more": rows[-20:]}
     for name, some in files.items():
-        (folder / name).with_suffix(".csv").write_text("\n".join(["user,item,timestamp", *some]) + "\n")
+        (folder / name).with_suffix(".csv").write_text("\n".join([two_tastes.HEADER, *some]) + "\n")
     return {name: str(folder / f"{name}.csv") for name in files}
 
 
