@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 from batch_jobs.config import JobConfig, load
 from batch_jobs.console import Screen
-from batch_jobs.in_service import PublishedModel, model_in_service
+from batch_jobs.in_service import has_seen_nothing_of, model_in_service, open_model
 from batch_jobs.stores import Stores
 from batch_jobs.train import fit, make_model
-from recsys.artifacts import ArtifactManifest, unpack
+from recsys.artifacts import ArtifactManifest
 from recsys.data import Split
 from recsys.errors import ConfigError, NoModelError
 from recsys.models import ItemKNN, Popularity, Recommender
@@ -53,9 +53,8 @@ def stored_models(stores: Stores, config: JobConfig, split: Split, screen: Scree
         models[IN_SERVICE + RETRAINED] = _retrained(stores, config, pointer.version, split, screen)
     if against in (None, CURRENT, *BASELINES) or (pointer is not None and against == pointer.version):
         return models
-    window = _manifest(stores, config.namespace, against).data["window"]
-    if split.name == "given" or (split.cutoff is not None and window is not None and window[1] < split.cutoff):
-        models[against] = PublishedModel(unpack(stores.artifacts.open(config.namespace, against)))
+    if has_seen_nothing_of(_manifest(stores, config.namespace, against), split):
+        models[against] = open_model(stores, config.namespace, against)
     else:
         models[against + RETRAINED] = _retrained(stores, config, against, split, screen)
     return models

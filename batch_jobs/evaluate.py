@@ -10,8 +10,7 @@ import numpy as np
 import pyarrow as pa
 from msgspec.structs import replace
 
-from batch_jobs.against import IN_SERVICE as IN_SERVICE
-from batch_jobs.against import check_against, stored_models
+from batch_jobs.against import IN_SERVICE, check_against, stored_models
 from batch_jobs.config import JobConfig, SplitConfig, call
 from batch_jobs.console import Screen
 from batch_jobs.findings import Findings, all_metrics

@@ -58,10 +58,15 @@ def model_in_service(stores: Stores, namespace: str, split: Split) -> PublishedM
     manifest = manifest_of(stores, namespace, stores.registry.current(namespace))
     if manifest is None:
         return None
-    window = manifest.data["window"]
-    if split.name == "given" or (split.cutoff is not None and window is not None and window[1] < split.cutoff):
+    if has_seen_nothing_of(manifest, split):
         return open_model(stores, namespace, manifest.version, manifest.sha256)
     return _twin(stores, manifest, split, "twin")
+
+
+def has_seen_nothing_of(manifest: ArtifactManifest, split: Split) -> bool:
+    """Whether a model can have learned no test event: its data end before the cut, or the test is a file of its own."""
+    window = manifest.data["window"]
+    return split.name == "given" or (split.cutoff is not None and window is not None and window[1] < split.cutoff)
 
 
 def twins(stores: Stores, namespace: str, split: Split) -> dict[str, PublishedModel]:
