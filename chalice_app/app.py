@@ -136,3 +136,11 @@ def ready():
     if not warm_up().ready():
         raise Problem(503, "the models in service are being loaded; try again")
     return answer(app.request_id, {"status": "ready"})
+
+
+@app.route("/v1/openapi.json", methods=["GET"])
+def openapi():
+    """Return this description of the routes, OpenAPI 3.1."""
+    from chalicelib.openapi import description
+
+    return description()

@@ -9,14 +9,48 @@ from chalice.app import Request
 
 from chalicelib.requests import DEFAULT_K, MAX_K, strict_json
 from chalicelib.responses import Problem
-from chalicelib.rules import RulesIn, rules_of
+from chalicelib.rules import Id, RulesIn, rules_of
 from recsys.errors import DataError
-from recsys.events import LARGEST_CONTEXT_BYTES, InteractionEvent
+from recsys.events import LARGEST_CONTEXT_BYTES, LARGEST_VALUE, YEAR_2100_S, InteractionEvent
 from recsys.ids import encode_id
 from recsys.serving import SessionEvent
+from recsys.serving.fields import KINDS, MAX_FIELDS, MAX_NAME
 
 MAX_EVENTS = 500
 _NAMED = re.compile("(?:missing required|unknown) field `([^`]{1,100})`")
+
+# What types cannot say is said to readers of the schema; it is checked where the values are read.
+_TEXTS = {"type": "array", "items": {"type": "string"}}
+Context = Annotated[
+    dict[str, Any],
+    msgspec.Meta(
+        description=f"By the names of the model's fields; {LARGEST_CONTEXT_BYTES:,} bytes at most.",
+        extra_json_schema={
+            "additionalProperties": {"anyOf": [{"type": ["string", "number", "boolean", "null"]}, _TEXTS]}
+        },
+    ),
+]
+EventContext = Annotated[
+    dict[str, Any],
+    msgspec.Meta(
+        description=f"Under which circumstances; {LARGEST_CONTEXT_BYTES:,} bytes at most.",
+        extra_json_schema={
+            "propertyNames": {"minLength": 1},
+            "additionalProperties": {
+                "anyOf": [
+                    {"type": ["string", "boolean"]},
+                    {"type": "number", "minimum": -LARGEST_VALUE, "maximum": LARGEST_VALUE},
+                    _TEXTS,
+                ]
+            },
+        },
+    ),
+]
+Value = Annotated[float, msgspec.Meta(ge=0, le=LARGEST_VALUE)]
+FieldName = Annotated[
+    str, msgspec.Meta(extra_json_schema={"minLength": 1, "maxLength": MAX_NAME, "description": "Printable characters"})
+]
+Kind = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(KINDS)})]
 
 Body = TypeVar("Body", bound=msgspec.Struct)
 
@@ -59,13 +93,13 @@ def _raw_body(request: Request) -> bytes:
 class EventIn(msgspec.Struct, forbid_unknown_fields=True):
     """One interaction as it is sent; `timestamp` in UTC seconds."""
 
-    event_id: str
-    user: str
-    item: str
-    timestamp: float
-    event: str = "interaction"
-    value: float = 1.0
-    context: dict[str, Any] = {}
+    event_id: Id
+    user: Id
+    item: Id
+    timestamp: Annotated[float, msgspec.Meta(ge=0, lt=YEAR_2100_S)]
+    event: Id = "interaction"
+    value: Value = 1.0
+    context: EventContext = {}
 
 
 class EventsIn(msgspec.Struct, forbid_unknown_fields=True):
@@ -91,30 +125,30 @@ def _event_of(place: int, sent: EventIn) -> InteractionEvent:
 class SessionEventIn(msgspec.Struct, forbid_unknown_fields=True):
     """Something done in this session; it is not stored."""
 
-    item: str
-    value: float = 1.0
+    item: Id
+    value: Value = 1.0
 
 
 class AskIn(RulesIn, forbid_unknown_fields=True):
     """The body of POST recommendations."""
 
     k: Annotated[int, msgspec.Meta(ge=1, le=MAX_K)] = DEFAULT_K
-    context: dict[str, Any] = msgspec.field(default_factory=dict)
+    context: Context = msgspec.field(default_factory=dict)
     events: Annotated[list[SessionEventIn], msgspec.Meta(max_length=MAX_EVENTS)] = msgspec.field(default_factory=list)
 
 
 class ScoresIn(msgspec.Struct, forbid_unknown_fields=True):
     """The body of POST scores."""
 
-    items: Annotated[list[str], msgspec.Meta(min_length=1, max_length=MAX_K)]
-    context: dict[str, Any] = {}
+    items: Annotated[list[Id], msgspec.Meta(min_length=1, max_length=MAX_K)]
+    context: Context = {}
     explain: bool = False
 
 
 class FieldsIn(msgspec.Struct, forbid_unknown_fields=True):
     """The body of PUT catalogue."""
 
-    fields: dict[str, str]
+    fields: Annotated[dict[FieldName, Kind], msgspec.Meta(extra_json_schema={"maxProperties": MAX_FIELDS})]
 
 
 def asked_list(request: Request) -> tuple[int, dict[str, Any]]:

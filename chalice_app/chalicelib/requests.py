@@ -23,7 +23,7 @@ MAX_DEPTH = 32
 MAX_K = 500
 DEFAULT_K = 20
 MAX_PARAMETERS = 32
-_WHOLE = re.compile("[1-9][0-9]{0,2}")
+_COUNT = re.compile("[1-9][0-9]{0,2}")
 _BROKEN_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 
 
@@ -57,7 +57,7 @@ def query_list(request: Request) -> tuple[int, Rules | None]:
     query = {name: request.query_params.getlist(name) for name in request.query_params or ()}
     values = query.pop("k", [str(DEFAULT_K)])
     text = values[0] if len(values) == 1 else ""
-    if not _WHOLE.fullmatch(text) or int(text) > MAX_K:
+    if not _COUNT.fullmatch(text) or int(text) > MAX_K:
         raise Problem(400, f"k is one whole number from 1 to {MAX_K}", field="k")
     return int(text), _filter(query) if query else None
 
@@ -84,7 +84,7 @@ def strict_json(data: bytes) -> dict[str, Any]:
         raise Problem(400, f"the body is nested deeper than {MAX_DEPTH} levels")
     try:
         parsed = json.loads(
-            text, object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite, parse_int=_short
+            text, object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite, parse_int=_whole
         )
     except ValueError as error:
         raise Problem(400, f"the body is not JSON: {error}") from None
@@ -131,7 +131,6 @@ def _finite(text: str) -> float:
     return number
 
 
-def _short(text: str) -> int:
-    if len(text) > 20:
-        raise ValueError("a whole number has too many digits")
-    return int(text)
+def _whole(text: str) -> float:
+    """JSON has one kind of numbers: one with more digits than a whole number of 64 bits is read as a float."""
+    return int(text) if len(text) <= 20 else _finite(text)
