@@ -125,12 +125,12 @@ def _refuse(constant: str) -> float:
 
 
 def _finite(text: str) -> float:
+    """JSON has one kind of numbers: ``5.0`` is whole too."""
     number = float(text)
     if not math.isfinite(number):
         raise ValueError("a number is too large")
-    return number
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 
 def _whole(text: str) -> float:
-    """JSON has one kind of numbers: one with more digits than a whole number of 64 bits is read as a float."""
-    return int(text) if len(text) <= 20 else _finite(text)
+    return int(text) if len(text) <= 20 else _finite(text)  # Python itself bounds the digits, at 4,300

@@ -5,23 +5,28 @@ import json
 from pathlib import Path
 
 from recsys.data import Dataset, clean, read_interactions, read_table
-from recsys.models import FactorizationMachine, ImplicitALS
+from recsys.models import FactorizationMachine
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample"
 
 
+NAMESPACES = ("shop", "moods", "other")
+FIELDS = {"genres": "keywords", "year": "number", "launched": "timestamp"}
+
+
 def publish_bookshop(shop):
-    """Publish quick models of the sample, with the catalogue, as the README does."""
+    """Publish a quick model of the sample, with the catalogue; `other` is there to be changed."""
     events = clean(read_interactions(SAMPLE / "interactions.csv"), weights="binary").interactions
-    dataset = Dataset.from_interactions(events)
     items = read_table(SAMPLE / "items.csv")
-    moods = dataset.with_features(items=items, item_fields=["genres"], context_fields=["month"])
-    shop.publish(ImplicitALS(factors=8, iterations=2).fit(dataset))
-    shop.publish(FactorizationMachine(factors=4, iterations=1).fit(moods), "moods")
+    dataset = Dataset.from_interactions(events).with_features(
+        items=items, item_fields=["genres"], context_fields=["month"]
+    )
+    model = FactorizationMachine(factors=4, iterations=1).fit(dataset)
     with (SAMPLE / "items.csv").open() as rows:
         known = {row.pop("item_id"): row | {"genres": row["genres"].split("|")} for row in csv.DictReader(rows)}
-    for namespace in ("shop", "moods"):
-        shop.service.put_fields(namespace, {"genres": "keywords", "year": "number", "launched": "timestamp"})
+    for namespace in NAMESPACES:
+        shop.publish(model, namespace)
+        shop.service.put_fields(namespace, FIELDS)
         shop.online.put_items(namespace, known)
 
 
