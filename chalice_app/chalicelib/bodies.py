@@ -62,6 +62,8 @@ def json_body(request: Request, body_type: type[Body]) -> Body:
         return msgspec.convert(parsed, body_type)
     except msgspec.ValidationError as error:
         raise _wrong_type(str(error)) from None
+    except UnicodeEncodeError:  # msgspec, of text in the place of a number
+        raise Problem(422, "a value holds a lone surrogate, which is not text") from None
 
 
 def parsed_body(request: Request) -> dict[str, Any]:

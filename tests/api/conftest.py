@@ -186,6 +186,17 @@ def server(long_lived_shop):
         check_line(line, app.routes)
 
 
+@pytest.fixture(scope="module")
+def bookshop(tmp_path_factory):
+    """Publish what the examples of the OpenAPI document are about."""
+    from bookshop import publish_bookshop
+
+    shop = Shop(tmp_path_factory.mktemp("bookshop"))
+    publish_bookshop(shop)
+    yield shop
+    shop.online.close()
+
+
 @pytest.fixture
 def start_server(tmp_path):
     """Start a server of one's own."""

@@ -181,6 +181,11 @@ def test_a_whole_number_of_many_digits_is_a_number(api):
     assert api.post(json.dumps({"events": [event(value=10**25)]})).status == 202
 
 
+@pytest.mark.parametrize("events", ["\ud800", [{"value": "\udfff"}], [event(timestamp="\ud800")]])
+def test_a_lone_surrogate_of_a_wrong_type_is_refused(api, events):
+    check_problem(api.post(json.dumps({"events": events})), 422)
+
+
 def test_the_gateway_may_send_base64(api):
     packed = base64.b64encode(body_of(event(user="日本")).encode()).decode()
     assert api.post(packed, base64=True).status == 202

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from bookshop import example_request, publish_bookshop
-from conftest import Shop, server_over
+from bookshop import example_request
 from documented import BY_ROUTE, check_answer, the_document
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
@@ -16,15 +15,6 @@ from chalicelib.operations import OPERATIONS
 ROOT = Path(__file__).parents[2]
 DESIGN = ROOT.parent / "shared" / "API.md"
 EXAMPLES = [(one, example) for one in OPERATIONS for example in one.examples]
-
-
-@pytest.fixture(scope="module")
-def bookshop(tmp_path_factory):
-    shop = Shop(tmp_path_factory.mktemp("bookshop"))
-    publish_bookshop(shop)
-    with server_over(shop, shop.folder / "server.log") as wire:
-        yield wire
-    shop.online.close()
 
 
 def documented():
@@ -86,9 +76,10 @@ def test_examples_are_what_the_schemas_say(operation, example):
         assert schema_errors(content["schema"], [example.body])
 
 
-def test_examples_work(bookshop):
-    for operation, example in EXAMPLES:
-        answer = bookshop.request(*example_request(operation, example))
+def test_examples_work(bookshop, start_server):
+    with start_server(bookshop) as wire:
+        answers = [wire.request(*example_request(*one)) for one in EXAMPLES]
+    for (operation, _), answer in zip(EXAMPLES, answers, strict=True):
         assert answer.status == operation.status, (operation, answer)
         check_answer(operation.method, operation.path, answer)
         content = the_document()["paths"][operation.path][operation.method.lower()]["responses"][str(answer.status)]

@@ -7,9 +7,7 @@ import subprocess
 import sys
 from copy import deepcopy
 
-import pytest
-from bookshop import publish_bookshop
-from conftest import Shop, server_over
+from conftest import server_over
 from documented import the_document
 
 CASES = int(os.environ.get("RECSYS_SCHEMATHESIS_CASES", "80"))
@@ -34,7 +32,7 @@ def narrowed():
     by_field = {"genres": GENRES, "year": NUMBERS, "launched": NUMBERS}
     one = {"type": "object", "additionalProperties": False, "minProperties": 1, "maxProperties": 1}
     several = {name: {"type": "array", "items": told, "minItems": 1} for name, told in by_field.items()}
-    ranges = dict.fromkeys(("year", "launched"), {"$ref": "#/components/schemas/BoundsIn"})
+    ranges = {name: {"$ref": "#/components/schemas/BoundsIn"} for name in ("year", "launched")}
     conditions = {
         "match": one | {"properties": by_field},
         "any": one | {"properties": several},
@@ -82,14 +80,6 @@ def schemathesis(wire, folder, mode, *options):
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=1800, check=False)
     cases = re.search(r"Test cases:\s+([\d,]+) generated", done.stdout)
     return done.returncode, int(cases[1].replace(",", "")) if cases else 0, done.stdout + done.stderr
-
-
-@pytest.fixture(scope="module")
-def bookshop(tmp_path_factory):
-    shop = Shop(tmp_path_factory.mktemp("bookshop"))
-    publish_bookshop(shop)
-    yield shop
-    shop.online.close()
 
 
 def test_no_check_fails(bookshop, tmp_path):
