@@ -1,6 +1,7 @@
 """The OpenAPI 3.1 document: the table of operations, the structs that validate, the docstrings of the views."""
 
 import json
+import re
 from collections import defaultdict
 from functools import cache
 from http import HTTPStatus
@@ -122,7 +123,7 @@ def _operation(one: Operation, name: str, doc: str, schema_of: dict[Any, dict[st
     answers |= {str(status): _problem(status, schema_of) for status in problems(one)}
     told = {
         "operationId": name,
-        "summary": doc.split(": ")[0].strip().rstrip("."),
+        "summary": summary(doc),
         "description": doc,
         "parameters": [*_path_parameters(one), *([K, FIELDS] if one.lists else [])],
         "responses": answers,
@@ -133,6 +134,11 @@ def _operation(one: Operation, name: str, doc: str, schema_of: dict[Any, dict[st
         content = {"schema": schema_of[one.body], "examples": bodies}
         told["requestBody"] = {"required": True, "content": {"application/json": content}}
     return told
+
+
+def summary(doc: str) -> str:
+    """Return what the docstring of a view says before it goes into details."""
+    return re.split("[:;] ", doc, maxsplit=1)[0].strip().rstrip(".")
 
 
 def problems(one: Operation) -> list[int]:

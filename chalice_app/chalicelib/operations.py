@@ -81,24 +81,6 @@ def _listed(strategy: str, **more: Any) -> dict[str, Any]:
 
 OPERATIONS = (
     Operation(
-        *("PUT", "/v1/{ns}/catalogue", "admin", schemas.FieldsOut),
-        (Example({"fields": FIELDS}, f"shop.put_catalogue({FIELDS!r})", body={"fields": FIELDS}),),
-        body=FieldsIn,
-    ),
-    Operation(
-        *("GET", "/v1/{ns}/catalogue", "read", schemas.FieldsOut),
-        (Example({"fields": FIELDS}, "shop.catalogue()"),),
-    ),
-    Operation(
-        *("PUT", "/v1/{ns}/items/{item}", "write", schemas.ItemOut),
-        (Example({"item": "i999", "metadata": NEWEST}, f'shop.put_item("i999", {NEWEST!r})', I999, body=NEWEST),),
-        body=Metadata,
-    ),
-    Operation(
-        *("GET", "/v1/{ns}/items/{item}", "read", schemas.ItemOut),
-        (Example({"item": "i999", "metadata": NEWEST}, 'shop.item("i999")', I999),),
-    ),
-    Operation(
         *("GET", "/v1/{ns}/users/{user}/recommendations", "read", schemas.ListOut),
         (
             Example(_listed("als"), 'shop.recommend("u132", k=5)', U132, "k=5"),
@@ -204,10 +186,28 @@ OPERATIONS = (
         status=202,
     ),
     Operation(
+        *("PUT", "/v1/{ns}/catalogue", "admin", schemas.FieldsOut),
+        (Example({"fields": FIELDS}, f"shop.put_catalogue({FIELDS!r})", body={"fields": FIELDS}),),
+        body=FieldsIn,
+    ),
+    Operation(
+        *("GET", "/v1/{ns}/catalogue", "read", schemas.FieldsOut),
+        (Example({"fields": FIELDS}, "shop.catalogue()"),),
+    ),
+    Operation(
+        *("PUT", "/v1/{ns}/items/{item}", "write", schemas.ItemOut),
+        (Example({"item": "i999", "metadata": NEWEST}, f'shop.put_item("i999", {NEWEST!r})', I999, body=NEWEST),),
+        body=Metadata,
+    ),
+    Operation(
+        *("GET", "/v1/{ns}/items/{item}", "read", schemas.ItemOut),
+        (Example({"item": "i999", "metadata": NEWEST}, 'shop.item("i999")', I999),),
+    ),
+    Operation(
         *("DELETE", "/v1/{ns}/items/{item}", "write", schemas.DeletedItemOut),
         (Example({"item": "i999", "deleted": True}, 'shop.delete_item("i999")', I999),),
     ),
-    Operation("GET", "/v1/openapi.json", None, Metadata),
     Operation("GET", "/health/live", None, schemas.LiveOut, (Example({"status": "live"}),)),
-    Operation("GET", "/health/ready", None, schemas.ReadyOut, (Example({"status": "ready"}, "shop.ready()"),)),
+    Operation("GET", "/health/ready", None, schemas.ReadyOut, (Example({"status": "ready"}),)),
+    Operation("GET", "/v1/openapi.json", None, Metadata),
 )
