@@ -61,7 +61,7 @@ def mutated_json(chance, value):
 
 
 def message(chance):
-    """Draw the method and the bytes of a request."""
+    """Draw the method and the bytes of a request, and whether the server can know where it ends."""
     method, path, body, headers = chance.choice(EXAMPLES)
     lines, data = [f"{name}: {value}".encode() for name, value in headers.items()], (body or "").encode()
     for part in chance.choices(PARTS, (4, 4, 3, 3, 3, 1), k=chance.choice([0, 1, 1, 2])):
@@ -86,7 +86,8 @@ def message(chance):
             method = chance.choice(METHODS)
     path = path.encode("utf-8", "surrogatepass").replace(b"\n", b"").replace(b" ", b"%20")
     head = [method.encode() + b" " + path + b" HTTP/1.1", b"host: h", *lines, b"content-length: %d" % len(data)]
-    return method, b"\r\n".join(head) + b"\r\n\r\n" + data
+    framed = not any(re.match(b"content-length|transfer|expect|no colon|: no", line) for line in lines)
+    return method, b"\r\n".join(head) + b"\r\n\r\n" + data, framed
 
 
 class Sender:
@@ -115,6 +116,8 @@ class Sender:
             answer = Answer(
                 response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
             )
+        except TimeoutError as error:
+            raise AssertionError(f"no answer to {data[:2000]!r}") from error
         except (ConnectionError, HTTPException):  # it closed the one before, or while more was on its way
             self.close()
             return None if fresh else self.send(method, data)
@@ -143,8 +146,10 @@ def wire_storm(address, n, seed, after_warm_up=lambda: None):
     for number in range(n):
         if number == n // 5:
             after_warm_up()
-        method, data = message(chance)
-        if chance.random() < 0.1:
+        method, data, framed = message(chance)
+        if not framed:
+            found = sender.send_raw(data)
+        elif chance.random() < 0.1:
             at = chance.randrange(len(data))
             data = (
                 data[:at]
