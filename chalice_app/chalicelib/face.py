@@ -9,8 +9,12 @@ from typing import Any, Literal
 from chalice import Chalice, Response
 
 from chalicelib.access_log import Causes, Noted, log_request
-from chalicelib.responses import FromModel, Problem, problem
+from chalicelib.headers import of_origin
+from chalicelib.requests import path_namespace
+from chalicelib.responses import SECURITY, FromModel, Problem, problem
+from chalicelib.wiring import gate, service
 from recsys.errors import DataError, NoModelError, NotFoundError, RecsysError, UnknownItemError
+from recsys.serving.loader import unpublished
 
 View = Callable[..., Response]
 Scope = Literal["read", "write", "admin"]
@@ -59,6 +63,8 @@ class Face(Chalice):
             @wraps(view)
             def guarded(**arguments: str) -> Response:
                 try:
+                    if scope:
+                        self._admit(scope, arguments.get("ns"))
                     response = view(**arguments)
                 except (Problem, RecsysError) as error:
                     return self._problem(error)
@@ -74,6 +80,9 @@ class Face(Chalice):
         """Handle one event and log it in one line."""
         self._noted.begin()
         response = self._answer(event, context)
+        response["headers"] = SECURITY | response["headers"] | of_origin(event, response)
+        if self._noted.who:
+            gate().answered(self._noted.who, response["statusCode"])
         log_request(self._noted, self.current_request, self.request_id, response["statusCode"])
         return response
 
@@ -88,11 +97,23 @@ class Face(Chalice):
             response = own.to_dict(self.api.binary_types)
         return response
 
+    def _admit(self, scope: Scope, namespace: str | None) -> None:
+        """Let a request in; a namespace that is not granted is answered as one that does not exist, before any view."""
+        who = self._noted.who = gate().who(self.current_request.headers)
+        gate().check(who, scope, namespace)
+        if namespace is not None:
+            path_namespace(namespace)
+            if who and not who.may_see(namespace):
+                raise unpublished(namespace)
+            service().models.require(namespace)
+
     def _problem(self, error: Problem | RecsysError) -> Response:
         if isinstance(error, Problem):
             if error.status >= 500:
                 self.log.error("no answer", exc_info=error)
-            return problem(error.status, str(error), self.request_id, field=error.field)
+            if error.log:
+                self.log.error(error.log)
+            return problem(error.status, str(error), self.request_id, field=error.field, headers=error.headers)
         if isinstance(error, NotFoundError):
             return problem(404, str(error), self.request_id, field=FIELDS.get(type(error)))
         if isinstance(error, DataError):  # of what the client sent: what is stored and unusable is an ArtifactError
