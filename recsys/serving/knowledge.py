@@ -86,14 +86,18 @@ class Knowledge(NamedTuple):
     @classmethod
     def of(cls, user: str, namespace: str, model: ServedModel, online: OnlineStore) -> Knowledge:
         """Ask the online store; nothing is known, and `degraded`, where it is out of reach or holds something else."""
+        since = model.events_through
         try:
             state, head = online.user_and_head(namespace, model.manifest.version, user)
             _check_fits(state, model)
-            recent = online.recent_events(namespace, user, after=model.events_through, limit=RECENT_EVENTS)
-            had = online.recent_items(namespace, user, after=model.events_through)
+            stored = online.recent_events(namespace, user, after=since, limit=RECENT_EVENTS)
+            through = stored[-1].position if stored else since
+            had = {one.event.item for one in stored}
+            if len(stored) == RECENT_EVENTS:  # there may be older ones
+                had.update(online.recent_items(namespace, user, after=since, through=through))
         except (StorageError, ArtifactError):  # out of reach, or not what was stored
             return cls.nothing(degraded=True)
-        recent.sort(key=lambda one: one.timestamp_s)
+        recent = sorted((one.event for one in stored), key=lambda one: one.timestamp_s)
         rows, weights, _ = _known(model, [(one.item, one.value) for one in recent])
         had_rows, _, unmodelled = _known(model, [(item, 1.0) for item in had])
         seen = _distinct(state.items if state else _NO_ROWS, had_rows)

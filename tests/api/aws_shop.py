@@ -34,7 +34,7 @@ class AwsShop(Shop):
 
     def stored(self, user):
         """Return the ids of all events the online store has of a user."""
-        return [one.event_id for one in self.online.recent_events("shop", user, after=0, limit=10**6)]
+        return [one.event.event_id for one in self.online.recent_events("shop", user, after=0, limit=10**6)]
 
     def logged(self):
         """Bring the queue into the log, as Lambda does; return the ids of all events the next model learns from."""
