@@ -10,10 +10,10 @@ from chalice import Chalice, Response
 
 from chalicelib.access_log import Causes, Noted, log_request
 from chalicelib.responses import FromModel, Problem, problem
-from recsys.errors import DataError, NoModelError, NotFoundError, RecsysError, UnknownItemError
+from recsys.errors import DataError, NoModelError, NotFoundError, PageGoneError, RecsysError, UnknownItemError
 
 View = Callable[..., Response]
-FIELDS: dict[type[RecsysError], str] = {NoModelError: "ns", UnknownItemError: "item"}
+FIELDS: dict[type[RecsysError], str] = {NoModelError: "ns", UnknownItemError: "item", PageGoneError: "cursor"}
 
 
 class Face(Chalice):
@@ -90,7 +90,8 @@ class Face(Chalice):
                 self.log.error("no answer", exc_info=error)
             return problem(error.status, str(error), self.request_id, field=error.field)
         if isinstance(error, NotFoundError):
-            return problem(404, str(error), self.request_id, field=FIELDS.get(type(error)))
+            status = 410 if isinstance(error, PageGoneError) else 404
+            return problem(status, str(error), self.request_id, field=FIELDS.get(type(error)))
         if isinstance(error, DataError):  # of what the client sent: what is stored and unusable is an ArtifactError
             return problem(422, error.reason, self.request_id, field=error.field)
         self.log.error("no answer", exc_info=error)  # names a place in the store: for us, not for the client

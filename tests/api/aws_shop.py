@@ -26,6 +26,7 @@ class AwsShop(Shop):
             "RECSYS_ONLINE": f"dynamodb://{aws.table()}",
             "RECSYS_QUEUE": f"sqs://{name}",
             "RECSYS_CACHE": f"{folder}/cache",
+            "RECSYS_SECRET": "the same for every server of the shop",
             "RECSYS_EVENTS": f"file:{folder}/events",
         }
 
