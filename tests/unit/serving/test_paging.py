@@ -79,7 +79,8 @@ def between(world, chance, user, removed):
     elif kind == "promote":
         promote(world, chance.randrange(2))
     elif kind == "time":
-        world.service.clock = lambda now=chance.uniform(50_000, 90_000): now
+        now_s = chance.uniform(50_000, 90_000)
+        world.service.clock = lambda: now_s
 
 
 def check(world, seed):
