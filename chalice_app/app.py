@@ -11,7 +11,7 @@ gc.disable()
 from chalicelib.face import Face  # noqa: E402
 from chalicelib.requests import path_id, path_namespace, query_list  # noqa: E402
 from chalicelib.responses import Problem, answer, ranked, scored  # noqa: E402
-from chalicelib.wiring import service, stores, warm_up  # noqa: E402
+from chalicelib.wiring import cursor_key, service, stores, warm_up  # noqa: E402
 from recsys.errors import UnknownItemError  # noqa: E402
 
 gc.freeze()
@@ -23,8 +23,8 @@ app = Face(app_name="recsys")
 @app.route("/v1/{ns}/users/{user}/recommendations", methods=["GET"], scope="read")
 def recommendations(ns, user):
     """Top-K for a user: GET ...?k=20, and any declared field: ...&genre=drama."""
-    k, rules = query_list(app.current_request)
-    return ranked(app.request_id, service().recommend(path_namespace(ns), path_id("user", user), k, rules=rules))
+    k, asked = query_list(app.current_request)
+    return ranked(app.request_id, service().recommend(path_namespace(ns), path_id("user", user), k, **asked))
 
 
 @app.route("/v1/{ns}/users/{user}/recommendations", methods=["POST"], scope="read")
@@ -62,15 +62,15 @@ def scores(ns, user):
 @app.route("/v1/{ns}/items/{item}/similar", methods=["GET"], scope="read")
 def similar_items(ns, item):
     """Nearest items: GET ...?k=20, and any declared field."""
-    k, rules = query_list(app.current_request)
-    return ranked(app.request_id, service().similar(path_namespace(ns), path_id("item", item), k, rules=rules))
+    k, asked = query_list(app.current_request)
+    return ranked(app.request_id, service().similar(path_namespace(ns), path_id("item", item), k, **asked))
 
 
 @app.route("/v1/{ns}/popular", methods=["GET"], scope="read")
 def popular(ns):
     """Items most users have: GET ...?k=20, and any declared field."""
-    k, rules = query_list(app.current_request)
-    return ranked(app.request_id, service().popular(path_namespace(ns), k, rules=rules))
+    k, asked = query_list(app.current_request)
+    return ranked(app.request_id, service().popular(path_namespace(ns), k, **asked))
 
 
 @app.route("/v1/{ns}/items/{item}", methods=["PUT"], scope="write")
@@ -133,6 +133,7 @@ def live():
 def ready():
     """Whether the stores answer and the models in service are warm; the first call warms them, if nobody has."""
     stores().check()
+    cursor_key()
     if not warm_up().ready():
         raise Problem(503, "the models in service are being loaded; try again")
     return answer(app.request_id, {"status": "ready"})

@@ -7,9 +7,9 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from chalice.app import Request
 
-from chalicelib.requests import DEFAULT_K, MAX_K, strict_json
+from chalicelib.requests import DEFAULT_K, MAX_INCLUDED, MAX_K, reading_of, strict_json
 from chalicelib.responses import Problem
-from chalicelib.rules import Id, RulesIn, rules_of
+from chalicelib.rules import Id, Name, RulesIn, rules_of
 from recsys.errors import DataError
 from recsys.events import LARGEST_CONTEXT_BYTES, LARGEST_VALUE, YEAR_2100_S, InteractionEvent
 from recsys.ids import encode_id
@@ -17,6 +17,8 @@ from recsys.serving import SessionEvent
 from recsys.serving.fields import KINDS, MAX_FIELDS, MAX_NAME
 
 MAX_EVENTS = 500
+HOW_IT_IS_READ = ("k", "cursor", "include", "explain")
+"""Members of a body that may differ from page to page."""
 _NAMED = re.compile("(?:missing required|unknown) field `([^`]{1,100})`")
 
 # What types cannot say is said to readers of the schema; it is checked where the values are read.
@@ -57,7 +59,11 @@ Body = TypeVar("Body", bound=msgspec.Struct)
 
 def json_body(request: Request, body_type: type[Body]) -> Body:
     """Return the body as `body_type`: 415, 413, 400 or 422 for what cannot be it."""
-    parsed = parsed_body(request)
+    return converted(parsed_body(request), body_type)
+
+
+def converted(parsed: dict[str, Any], body_type: type[Body]) -> Body:
+    """Return a parsed body as `body_type`; 422 for what cannot be it."""
     try:
         return msgspec.convert(parsed, body_type)
     except msgspec.ValidationError as error:
@@ -135,6 +141,9 @@ class AskIn(RulesIn, forbid_unknown_fields=True):
     """The body of POST recommendations."""
 
     k: Annotated[int, msgspec.Meta(ge=1, le=MAX_K)] = DEFAULT_K
+    cursor: str | None = None
+    include: Annotated[list[Name], msgspec.Meta(max_length=MAX_INCLUDED)] = msgspec.field(default_factory=list)
+    explain: bool = False
     context: Context = msgspec.field(default_factory=dict)
     events: Annotated[list[SessionEventIn], msgspec.Meta(max_length=MAX_EVENTS)] = msgspec.field(default_factory=list)
 
@@ -154,13 +163,16 @@ class FieldsIn(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def asked_list(request: Request) -> tuple[int, dict[str, Any]]:
-    """Return list length, and context, session and rules of the body by the names the service gives them.
+    """Return list length, and context, session, rules and reading of the body by the names the service gives them.
 
     A problem names the field as ``events[3].item``.
     """
-    body = json_body(request, AskIn)
+    parsed = parsed_body(request)
+    body = converted(parsed, AskIn)
     events = [_session_event_of(place, sent) for place, sent in enumerate(body.events)]
-    return body.k, {"context": _bounded(body.context), "events": events, "rules": rules_of(body)}
+    asked = {name: one for name, one in parsed.items() if name not in HOW_IT_IS_READ}
+    reading = reading_of(request, asked, body.cursor, include=tuple(body.include), explain=body.explain)
+    return body.k, {"context": _bounded(body.context), "events": events, "rules": rules_of(body), "reading": reading}
 
 
 def sent_fields(request: Request) -> dict[str, str]:

@@ -13,12 +13,12 @@ from chalicelib.headers import of_origin
 from chalicelib.requests import path_namespace
 from chalicelib.responses import SECURITY, FromModel, Problem, problem
 from chalicelib.wiring import gate, service
-from recsys.errors import DataError, NoModelError, NotFoundError, RecsysError, UnknownItemError
+from recsys.errors import DataError, NoModelError, NotFoundError, PageGoneError, RecsysError, UnknownItemError
 from recsys.serving.loader import unpublished
 
 View = Callable[..., Response]
 Scope = Literal["read", "write", "admin"]
-FIELDS: dict[type[RecsysError], str] = {NoModelError: "ns", UnknownItemError: "item"}
+FIELDS: dict[type[RecsysError], str] = {NoModelError: "ns", UnknownItemError: "item", PageGoneError: "cursor"}
 
 
 class Face(Chalice):
@@ -115,7 +115,8 @@ class Face(Chalice):
                 self.log.error(error.log)
             return problem(error.status, str(error), self.request_id, field=error.field, headers=error.headers)
         if isinstance(error, NotFoundError):
-            return problem(404, str(error), self.request_id, field=FIELDS.get(type(error)))
+            status = 410 if isinstance(error, PageGoneError) else 404
+            return problem(status, str(error), self.request_id, field=FIELDS.get(type(error)))
         if isinstance(error, DataError):  # of what the client sent: what is stored and unusable is an ArtifactError
             return problem(422, error.reason, self.request_id, field=error.field)
         self.log.error("no answer", exc_info=error)  # names a place in the store: for us, not for the client

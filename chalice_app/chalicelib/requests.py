@@ -10,10 +10,13 @@ from urllib.parse import unquote
 
 from chalice.app import Request
 
+from chalicelib.cursors import digest, page_of
 from chalicelib.responses import Problem
+from chalicelib.wiring import cursor_key
 from recsys.artifacts.manifest import check_name
 from recsys.errors import ConfigError, DataError
 from recsys.ids import encode_id
+from recsys.serving.paging import Reading
 
 if TYPE_CHECKING:
     from recsys.serving.rules import Rules
@@ -23,6 +26,8 @@ MAX_DEPTH = 32
 MAX_K = 500
 DEFAULT_K = 20
 MAX_PARAMETERS = 32
+MAX_INCLUDED = 16
+"""Fields of items that come with a list."""
 _COUNT = re.compile("[1-9][0-9]{0,2}")
 _BROKEN_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 
@@ -49,17 +54,42 @@ def path_id(field: str, text: str) -> str:
     return decoded
 
 
-def query_list(request: Request) -> tuple[int, Rules | None]:
-    """Return the list length of ``?k=``, and of every other parameter that an item's field of its name has its value.
+def query_list(request: Request) -> tuple[int, dict[str, Any]]:
+    """Return the list length of ``?k=``, and rules and reading by the names the service gives them.
 
-    A parameter that comes several times has one of its values.
+    Of every other parameter but ``cursor`` and ``include`` an item's field of its name has its value; one that comes
+    several times has one of its values.
     """
     query = {name: request.query_params.getlist(name) for name in request.query_params or ()}
-    values = query.pop("k", [str(DEFAULT_K)])
-    text = values[0] if len(values) == 1 else ""
+    text, cursor, include = (_single(query, name) for name in ("k", "cursor", "include"))
+    text = str(DEFAULT_K) if text is None else text
     if not _COUNT.fullmatch(text) or int(text) > MAX_K:
         raise Problem(400, f"k is one whole number from 1 to {MAX_K}", field="k")
-    return int(text), _filter(query) if query else None
+    fields = () if include is None else tuple(include.split(","))
+    if len(fields) > MAX_INCLUDED or not all(fields):
+        raise Problem(400, f"include is 1 to {MAX_INCLUDED} names of fields with commas between them", field="include")
+    reading = reading_of(request, {"query": query} if query else {}, cursor, include=fields)
+    tags = request.headers.get("if-none-match", "").split(",")
+    reading = reading._replace(
+        asked=reading.request + repr((text, cursor, fields)).encode(),
+        unless=frozenset(tag.strip().removeprefix("W/").strip('"') for tag in tags),
+    )
+    return int(text), {"rules": _filter(query) if query else None, "reading": reading}
+
+
+def reading_of(request: Request, asked: Any, cursor: str | None, **more: Any) -> Reading:
+    """Return how a list is read, from the page on that a cursor names; it has to be one of the same request."""
+    own = digest(request, asked)
+    page = None if cursor is None else page_of(cursor, own, cursor_key())
+    return Reading(own, page, **more)
+
+
+def _single(query: dict[str, list[str]], name: str) -> str | None:
+    """Take a parameter out of a query."""
+    values = query.pop(name, [])
+    if len(values) > 1:
+        raise Problem(400, "comes more than once", field=name)
+    return values[0] if values else None
 
 
 def _filter(query: dict[str, list[str]]) -> Rules:

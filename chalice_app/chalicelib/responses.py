@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from chalice import Response
 
+from chalicelib.cursors import cursor_of
+
 if TYPE_CHECKING:
     from recsys.serving import RankedList, ScoredItem, ScoredItems
 
@@ -45,12 +47,15 @@ def answer(request_id: str, body: dict[str, Any], *, status: int = 200) -> Respo
 class FromModel(Response):
     """What a model answered; of `found` the log takes which model it was and how."""
 
-    def __init__(self, request_id: str, items: list[dict[str, Any]], found: RankedList | ScoredItems) -> None:
+    def __init__(
+        self, request_id: str, items: list[dict[str, Any]], found: RankedList | ScoredItems, **more: Any
+    ) -> None:
         body = {
             "items": items,
             "model_version": found.model_version,
             "strategy": found.strategy,
             "degraded": found.degraded,
+            **more,
             "request_id": request_id,
         }
         super().__init__(_json(body), dict(HEADERS))
@@ -58,9 +63,21 @@ class FromModel(Response):
 
 
 def ranked(request_id: str, found: RankedList) -> Response:
-    """Return a list in the shape every list has."""
-    items = [{"item": one.item, "score": one.score, "reason": one.reason} for one in found.items]
-    return FromModel(request_id, items, found)
+    """Return a list in the shape every list has, with the cursor of the next page; 304 where the client has it."""
+    items: list[dict[str, Any]] = [{"item": one.item, "score": one.score, "reason": one.reason} for one in found.items]
+    for place, told in enumerate(found.metadata or ()):
+        items[place]["metadata"] = told
+    for place, one in enumerate(found.explained or ()):
+        items[place] |= _explained(one)
+    from chalicelib.wiring import cursor_key  # which needs `Problem`
+
+    cursor = None if found.next is None else cursor_of(found.next, cursor_key())
+    response = FromModel(request_id, items, found, cursor=cursor)
+    if found.tag:
+        response.headers |= {"ETag": f'W/"{found.tag}"', "Cache-Control": "private, no-cache"}
+    if found.unchanged:
+        response.status_code, response.body = 304, ""
+    return response
 
 
 def scored(request_id: str, found: ScoredItems, *, explain: bool) -> Response:

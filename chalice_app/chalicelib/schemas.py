@@ -25,6 +25,9 @@ class ListedOut(msgspec.Struct, forbid_unknown_fields=True):
     item: Id
     score: float
     reason: str
+    metadata: dict[str, Any] | UnsetType = UNSET
+    raw_score: float | UnsetType = UNSET
+    explanation: list["PartOut"] | UnsetType = UNSET
 
 
 class FromModelOut(Out):
@@ -39,6 +42,7 @@ class ListOut(FromModelOut):
     """A list, best first: exactly `k` items wherever the catalogue and the rules allow it."""
 
     items: list[ListedOut]
+    cursor: Annotated[str | None, msgspec.Meta(description="Of the next page; none after the last")]
 
 
 class PartOut(msgspec.Struct, forbid_unknown_fields=True):

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from chalicelib.auth import Gate
 from recsys.serving import RecommendationService, WarmUp
-from recsys.stores import ServingStores
+from recsys.stores import ServingStores, signing_key
 
 Made = TypeVar("Made")
 _making = RLock()
@@ -41,6 +41,12 @@ def service() -> RecommendationService:
 def gate() -> Gate:
     """Return what lets requests into this container."""
     return Gate.from_environment(stores().online.keys)
+
+
+@once
+def cursor_key() -> bytes:
+    """Return what cursors are signed with."""
+    return signing_key("cursors")
 
 
 @once

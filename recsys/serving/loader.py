@@ -25,6 +25,8 @@ _LEAN = 8
 """Requests after which the vectors they touched are given back: with fewer, lists are slower; with more, all stay."""
 _SMALL_BYTES = 1 << 26
 """Vectors of a catalogue that are not worth the time."""
+_PINNED = 2
+"""Versions of a namespace in memory besides the one in service."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +81,16 @@ class _Slot:
         self.checked_s = float("-inf")
         self.failure: RecsysError | None = None
         self.asked = 0
+        self.pinning = threading.Lock()
+        self.pinned: dict[str, _Pinned] = {}
+
+
+class _Pinned:
+    """A version that requests name, in service or not."""
+
+    def __init__(self, model: ServedModel) -> None:
+        self.model = model
+        self.used_s = time.monotonic()
 
 
 class ModelLoader:
@@ -116,10 +128,22 @@ class ModelLoader:
                 slot.lock.release()
         if slot.model is None:
             raise slot.failure or unpublished(namespace)
-        slot.asked += 1
-        if slot.asked % _LEAN == 0 and slot.model.factors.item_vectors.nbytes > _SMALL_BYTES:
-            slot.model.give_back()
-        return slot.model
+        return _lean(slot, slot.model)
+
+    def pinned(self, namespace: str, version: str) -> ServedModel:
+        """Return a version that is or was in service, whatever is now; those asked for last stay in memory.
+
+        Raises `NoModelError` if it never was, or if it was removed since.
+        """
+        model, slot = self.current(namespace), self._slots[namespace]
+        if model.manifest.version == version:
+            return model
+        kept = slot.pinned.get(version)
+        if kept is None:
+            with slot.pinning:  # one thread loads it; those who ask for others that are in memory go on
+                kept = slot.pinned.get(version) or self._pin(namespace, version, slot)
+        kept.used_s = time.monotonic()
+        return _lean(slot, kept.model)
 
     def require(self, namespace: str) -> None:
         """Raise `NoModelError` unless something was published; read the pointer at most, and no artefact."""
@@ -153,6 +177,7 @@ class ModelLoader:
             # Not only a higher number: a registry that was made anew counts from 1 again.
             if slot.model is None or slot.pointer != slot.model.pointer:
                 slot.model = self._load(namespace, slot.pointer)
+                slot.pinned.pop(slot.pointer.version, None)
             slot.failure = None
         except RecsysError as error:
             slot.failure = error
@@ -160,12 +185,33 @@ class ModelLoader:
 
     def _load(self, namespace: str, pointer: Pointer) -> ServedModel:
         try:
-            stored = self._store.open(
-                namespace, pointer.version, manifest_sha256=pointer.manifest_sha256, names=ITEM_SIDE
-            )
+            return self._opened(namespace, pointer)
         except NoModelError as error:  # what the pointer names was published: it is lost, not unknown
             raise ArtifactError(str(error)) from error
+
+    def _opened(self, namespace: str, pointer: Pointer) -> ServedModel:
+        stored = self._store.open(namespace, pointer.version, manifest_sha256=pointer.manifest_sha256, names=ITEM_SIDE)
         return ServedModel(pointer, stored.manifest, *item_side(stored))
+
+    def _pin(self, namespace: str, version: str, slot: _Slot) -> _Pinned:
+        history = reversed(self._registry.history(namespace))
+        pointer = next((one for one in history if one.version == version), None)
+        if pointer is None:
+            raise NoModelError(f"version {version!r} was never in service in namespace {namespace!r}")
+        kept = _Pinned(self._opened(namespace, pointer))
+        by_use = sorted(slot.pinned.items(), key=lambda one: one[1].used_s)
+        for other, _ in by_use[: 1 - _PINNED]:
+            slot.pinned.pop(other, None)  # unless a reload did
+        slot.pinned[version] = kept
+        return kept
+
+
+def _lean(slot: _Slot, model: ServedModel) -> ServedModel:
+    """Count a request; from time to time the model gives back what requests touched."""
+    slot.asked += 1
+    if slot.asked % _LEAN == 0 and model.factors.item_vectors.nbytes > _SMALL_BYTES:
+        model.give_back()
+    return model
 
 
 def unpublished(namespace: str) -> NoModelError:
