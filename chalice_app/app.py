@@ -139,7 +139,7 @@ def ready():
     return answer(app.request_id, {"status": "ready"})
 
 
-@app.route("/v1/openapi.json", methods=["GET"])
+@app.route("/v1/openapi.json", methods=["GET"], scope=None)
 def openapi():
     """Return this description of the routes, OpenAPI 3.1."""
     from chalicelib.openapi import description
