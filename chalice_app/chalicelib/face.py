@@ -4,7 +4,7 @@ import json
 import threading
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, Literal
 
 from chalice import Chalice, Response
 
@@ -13,6 +13,7 @@ from chalicelib.responses import FromModel, Problem, problem
 from recsys.errors import DataError, NoModelError, NotFoundError, RecsysError, UnknownItemError
 
 View = Callable[..., Response]
+Scope = Literal["read", "write", "admin"]
 FIELDS: dict[type[RecsysError], str] = {NoModelError: "ns", UnknownItemError: "item"}
 
 
@@ -26,6 +27,7 @@ class Face(Chalice):
     def __init__(self, app_name: str) -> None:
         self._of_thread = threading.local()
         self._noted = Noted()
+        self.scopes: dict[tuple[str, str], Scope | None] = {}
         super().__init__(app_name=app_name, configure_logs=False)
         self.log.addHandler(Causes(self._noted))
         self.log.propagate = False  # what is logged is in the line of its request
@@ -44,12 +46,14 @@ class Face(Chalice):
         """Id of the request this thread works on, as the gateway logs it."""
         return getattr(getattr(self.current_request, "lambda_context", None), "aws_request_id", "")
 
-    def route(self, path: str, **settings: Any) -> Callable[[View], View]:
+    def route(self, path: str, *, methods: list[str], scope: Scope | None) -> Callable[[View], View]:
         """Register a view whose errors are problems; Chalice would answer 500 to exceptions it does not know.
 
-        Chalice lets every content type pass: it would refuse a GET for one, though it has no body.
+        `scope` is what a key must be granted to get there; None lets everybody in. Chalice lets every content type
+        pass: it would refuse a GET for one, though it has no body.
         """
-        register = super().route(path, content_types=["*/*"], **settings)
+        register = super().route(path, methods=methods, content_types=["*/*"])
+        self.scopes |= {(method, path): scope for method in methods}
 
         def decorate(view: View) -> View:
             @wraps(view)
