@@ -123,8 +123,8 @@ def asked_list(request: Request) -> tuple[int, dict[str, Any]]:
     A problem names the field as ``events[3].item``.
     """
     body = json_body(request, AskIn)
-    events = [_session_event_of(place, sent) for place, sent in enumerate(body.events)]
-    return body.k, {"context": _bounded(body.context), "events": events, "rules": rules_of(body)}
+    events = session_events(body.events)
+    return body.k, {"context": bounded(body.context), "events": events, "rules": rules_of(body)}
 
 
 def sent_fields(request: Request) -> dict[str, str]:
@@ -132,12 +132,17 @@ def sent_fields(request: Request) -> dict[str, str]:
     return json_body(request, FieldsIn).fields
 
 
-def _bounded(context: dict[str, Any]) -> dict[str, Any]:
+def bounded(context: dict[str, Any]) -> dict[str, Any]:
     """Return a context no larger than that of an event: what it costs grows with the number of its values."""
     size = len(json.dumps(context, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass"))
     if size > LARGEST_CONTEXT_BYTES:
         raise Problem(422, f"has {size:,} bytes; {LARGEST_CONTEXT_BYTES:,} are the most", field="context")
     return context
+
+
+def session_events(sent: list[SessionEventIn]) -> list[SessionEvent]:
+    """Return what was done in a session; a problem names an item as ``events[3].item``."""
+    return [_session_event_of(place, one) for place, one in enumerate(sent)]
 
 
 def _session_event_of(place: int, sent: SessionEventIn) -> SessionEvent:
@@ -150,10 +155,15 @@ def _session_event_of(place: int, sent: SessionEventIn) -> SessionEvent:
 def asked_scores(request: Request) -> ScoresIn:
     """Return the body, its item ids checked; a problem names one as ``items[3]``."""
     body = json_body(request, ScoresIn)
-    _bounded(body.context)
-    for place, item in enumerate(body.items):
+    bounded(body.context)
+    checked_items(body.items)
+    return body
+
+
+def checked_items(items: list[str]) -> None:
+    """Raise a problem that names what is no item id as ``items[3]``."""
+    for place, item in enumerate(items):
         try:
             encode_id(item)
         except DataError as error:
             raise Problem(422, error.reason, field=f"items[{place}]") from None
-    return body

@@ -14,7 +14,6 @@ from recsys.errors import DataError, NoModelError, NotFoundError, RecsysError, U
 
 View = Callable[..., Response]
 Scope = Literal["read", "write", "admin"]
-FIELDS: dict[type[RecsysError], str] = {NoModelError: "ns", UnknownItemError: "item"}
 
 
 class Face(Chalice):
@@ -62,8 +61,7 @@ class Face(Chalice):
                     response = view(**arguments)
                 except (Problem, RecsysError) as error:
                     return self._problem(error)
-                if isinstance(response, FromModel):
-                    self._noted.found = response.found
+                self._noted.found = response.found if isinstance(response, FromModel) else None
                 return response
 
             return register(guarded)
@@ -94,7 +92,8 @@ class Face(Chalice):
                 self.log.error("no answer", exc_info=error)
             return problem(error.status, str(error), self.request_id, field=error.field)
         if isinstance(error, NotFoundError):
-            return problem(404, str(error), self.request_id, field=FIELDS.get(type(error)))
+            field = error.field if isinstance(error, UnknownItemError) else None
+            return problem(404, str(error), self.request_id, field="ns" if isinstance(error, NoModelError) else field)
         if isinstance(error, DataError):  # of what the client sent: what is stored and unusable is an ArtifactError
             return problem(422, error.reason, self.request_id, field=error.field)
         self.log.error("no answer", exc_info=error)  # names a place in the store: for us, not for the client

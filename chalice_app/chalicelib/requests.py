@@ -49,17 +49,29 @@ def path_id(field: str, text: str) -> str:
     return decoded
 
 
-def query_list(request: Request) -> tuple[int, Rules | None]:
+def query_list(request: Request, *own: str) -> tuple[int, Rules | None]:
     """Return the list length of ``?k=``, and of every other parameter that an item's field of its name has its value.
 
-    A parameter that comes several times has one of its values.
+    A parameter that comes several times has one of its values. Those in `own` mean something else on this route.
     """
-    query = {name: request.query_params.getlist(name) for name in request.query_params or ()}
-    values = query.pop("k", [str(DEFAULT_K)])
-    text = values[0] if len(values) == 1 else ""
-    if not _WHOLE.fullmatch(text) or int(text) > MAX_K:
-        raise Problem(400, f"k is one whole number from 1 to {MAX_K}", field="k")
-    return int(text), _filter(query) if query else None
+    k = query_whole(request, "k", DEFAULT_K, MAX_K)
+    names = [name for name in request.query_params or () if name not in ("k", *own)]
+    return k, _filter({name: request.query_params.getlist(name) for name in names}) if names else None
+
+
+def query_whole(request: Request, name: str, default: int, most: int) -> int:
+    """Return a whole number from 1 on of the query."""
+    text = query_text(request, name, str(default))
+    if not _WHOLE.fullmatch(text) or int(text) > most:
+        raise Problem(400, f"{name} is one whole number from 1 to {most}", field=name)
+    return int(text)
+
+
+def query_text(request: Request, name: str, default: str) -> str:
+    """Return a parameter of the query, '' if it comes several times."""
+    query = request.query_params
+    values = query.getlist(name) if query and name in query else [default]
+    return values[0] if len(values) == 1 else ""
 
 
 def _filter(query: dict[str, list[str]]) -> Rules:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from chalice import Response
 
 if TYPE_CHECKING:
-    from recsys.serving import RankedList, ScoredItem, ScoredItems
+    from recsys.serving import RankedItem, RankedList, ScoredItem, ScoredItems
+    from recsys.serving.because import Rows
 
 HEADERS = {
     "Content-Type": "application/json",
@@ -34,9 +35,9 @@ def answer(request_id: str, body: dict[str, Any], *, status: int = 200) -> Respo
 class FromModel(Response):
     """What a model answered; of `found` the log takes which model it was and how."""
 
-    def __init__(self, request_id: str, items: list[dict[str, Any]], found: RankedList | ScoredItems) -> None:
+    def __init__(self, request_id: str, told: dict[str, Any], found: RankedList | ScoredItems | Rows) -> None:
         body = {
-            "items": items,
+            **told,
             "model_version": found.model_version,
             "strategy": found.strategy,
             "degraded": found.degraded,
@@ -48,14 +49,18 @@ class FromModel(Response):
 
 def ranked(request_id: str, found: RankedList) -> Response:
     """Return a list in the shape every list has."""
-    items = [{"item": one.item, "score": one.score, "reason": one.reason} for one in found.items]
-    return FromModel(request_id, items, found)
+    return FromModel(request_id, {"items": items_of(found.items)}, found)
+
+
+def items_of(items: tuple[RankedItem, ...]) -> list[dict[str, Any]]:
+    """Return the places of a list."""
+    return [{"item": one.item, "score": one.score, "reason": one.reason} for one in items]
 
 
 def scored(request_id: str, found: ScoredItems, *, explain: bool) -> Response:
     """Return predictions in the order they were asked for, with what each consists of where that is wanted."""
     items = [{"item": one.item, "score": one.score, **(_explained(one) if explain else {})} for one in found.items]
-    return FromModel(request_id, items, found)
+    return FromModel(request_id, {"items": items}, found)
 
 
 def _explained(one: ScoredItem) -> dict[str, Any]:
