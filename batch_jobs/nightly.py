@@ -12,13 +12,14 @@ from typing import Any
 
 from batch_jobs.config import JobConfig, SplitConfig
 from batch_jobs.console import Screen
-from batch_jobs.evaluate import check_test_file, judge, show, split_of
+from batch_jobs.evaluate import judge, show
 from batch_jobs.gate import check_artifact, gate, gate_metric
 from batch_jobs.in_service import manifest_of, open_model, twins
 from batch_jobs.ingest import ingest
 from batch_jobs.log_checks import check_log
 from batch_jobs.publish import publish
 from batch_jobs.runs import Run, recording
+from batch_jobs.splits import check_test_file, split_of
 from batch_jobs.stores import Stores
 from batch_jobs.train import check_settings, described, fit, make_model, make_servable, read_log, store
 from recsys.data import Interactions, Split, frozen_split

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,10 +17,11 @@ from batch_jobs.config import JobConfig, call
 from batch_jobs.console import Screen
 from batch_jobs.runs import recording
 from batch_jobs.stores import Stores
-from recsys.artifacts import ArtifactManifest, Histories, describe, pack
+from recsys.artifacts import ArtifactManifest, DatedCounts, Histories, describe, pack
 from recsys.data import Cleaned, Dataset, DataWarning, Interactions, clean, interactions_from_tuples, to_interactions
 from recsys.encoding import field_names
 from recsys.errors import ConfigError, ConflictError, InsufficientDataError
+from recsys.ids import IdMap
 from recsys.models import (
     BPR,
     BiasedMF,
@@ -155,7 +157,8 @@ def store(
     factors, dataset = servable.export(), servable.dataset
     rule = fitted.cleaned.rule
     histories = histories_of(dataset)
-    arrays = pack(factors, dataset.users, dataset.items, histories, dataset.item_counts)
+    dated = dated_counts_of(logged.interactions, dataset.items)
+    arrays = pack(factors, dataset.users, dataset.items, histories, dataset.item_counts, dated)
     settings = {
         "model": {"kind": model.kind, **{k: v for k, v in config.model.items() if k != "kind"}},
         "clean": dict(config.clean),
@@ -208,3 +211,12 @@ def histories_of(dataset: Dataset) -> Histories:
     order = np.lexsort((time, raw.user))
     counts = np.bincount(raw.user, minlength=len(dataset.users))
     return Histories(np.append(0, np.cumsum(counts)).astype(np.int64), raw.item[order], raw.weight[order])
+
+
+def dated_counts_of(events: Interactions, items: IdMap) -> DatedCounts | None:
+    """Return when the items of a model came up in all events, of anybody; None where events have no times."""
+    if events.timestamp is None:
+        return None
+    rows = items.encode(events.items.ids())[events.item]
+    known = rows >= 0
+    return DatedCounts.of(rows[known], events.timestamp[known], time.time())

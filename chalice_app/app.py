@@ -12,7 +12,6 @@ from chalicelib.face import Face  # noqa: E402
 from chalicelib.requests import path_id, path_namespace, query_list  # noqa: E402
 from chalicelib.responses import Problem, answer, ranked, scored  # noqa: E402
 from chalicelib.wiring import cursor_key, service, stores, warm_up  # noqa: E402
-from recsys.errors import UnknownItemError  # noqa: E402
 
 gc.freeze()
 gc.enable()
@@ -52,10 +51,7 @@ def scores(ns, user):
 
     asked = asked_scores(app.current_request)
     who = path_namespace(ns), path_id("user", user)
-    try:
-        found = service().scores(*who, asked.items, context=asked.context, explain=asked.explain)
-    except UnknownItemError as error:
-        raise Problem(404, str(error), field="items") from None
+    found = service().scores(*who, asked.items, context=asked.context, explain=asked.explain)
     return scored(app.request_id, found, explain=asked.explain)
 
 
@@ -71,6 +67,68 @@ def popular(ns):
     """Items most users have: GET ...?k=20, and any declared field."""
     k, asked = query_list(app.current_request)
     return ranked(app.request_id, service().popular(path_namespace(ns), k, **asked))
+
+
+@app.route("/v1/{ns}/items/{item}/similar", methods=["POST"], scope="read")
+def similar_items_by_rules(ns, item):
+    """Nearest items, by rules: {"k"?, "filter"?, "boost"?, ...}."""
+    from chalicelib.rows import asked_plain
+
+    asked = asked_plain(app.current_request)
+    return ranked(app.request_id, service().similar(path_namespace(ns), path_id("item", item), **asked))
+
+
+@app.route("/v1/{ns}/popular", methods=["POST"], scope="read")
+def popular_by_rules(ns):
+    """Items most users have, by rules: {"k"?, "filter"?, "boost"?, ...}."""
+    from chalicelib.rows import asked_plain
+
+    return ranked(app.request_id, service().popular(path_namespace(ns), **asked_plain(app.current_request)))
+
+
+@app.route("/v1/{ns}/trending", methods=["GET", "POST"], scope="read")
+def trending(ns):
+    """Items by decayed number of events: GET ...?k=20&half_life_h=168, and any declared field; POST takes rules."""
+    from chalicelib.rows import asked_trending
+
+    return ranked(app.request_id, service().trending(path_namespace(ns), **asked_trending(app.current_request)))
+
+
+@app.route("/v1/{ns}/users/{user}/rerank", methods=["POST"], scope="read")
+def rerank(ns, user):
+    """Named items in a user's order: {"items", "k"?, "context"?, "events"?, "filter"?, "boost"?, ...}."""
+    from chalicelib.rows import asked_rerank
+
+    asked = asked_rerank(app.current_request)
+    return ranked(app.request_id, service().rerank(path_namespace(ns), path_id("user", user), **asked))
+
+
+@app.route("/v1/{ns}/users/{user}/rows", methods=["GET", "POST"], scope="read")
+def rows(ns, user):
+    """Because you liked this, that: GET ...?rows=3&k=20, and any declared field; POST takes rules."""
+    from chalicelib.rows import asked_rows, in_rows
+
+    asked = asked_rows(app.current_request)
+    return in_rows(app.request_id, service().because(path_namespace(ns), path_id("user", user), **asked))
+
+
+@app.route("/v1/{ns}/batch", methods=["POST"], scope="read")
+def batch(ns):
+    """Up to 100 of the requests that take a body: {"requests": [{"route": "trending", "k": 5}, ...]}."""
+    from chalicelib.batch import answers
+
+    service().models.require(path_namespace(ns))
+    routes = {
+        "recommendations": (recommendations_in_context, "user"),
+        "session": (recommendations_for_a_session, None),
+        "scores": (scores, "user"),
+        "rerank": (rerank, "user"),
+        "similar": (similar_items_by_rules, "item"),
+        "popular": (popular_by_rules, None),
+        "trending": (trending, None),
+        "rows": (rows, "user"),
+    }
+    return answers(app, ns, routes)
 
 
 @app.route("/v1/{ns}/items/{item}", methods=["PUT"], scope="write")

@@ -93,7 +93,11 @@ class UnknownUserError(NotFoundError):
 
 
 class UnknownItemError(NotFoundError):
-    """An item that is not in the model's catalogue."""
+    """An item that is not in the model's catalogue; `field` is where a request names it."""
+
+    def __init__(self, reason: str, *, field: str = "item") -> None:
+        super().__init__(reason)
+        self.field = field
 
 
 class NoModelError(NotFoundError):

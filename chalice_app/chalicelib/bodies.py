@@ -15,6 +15,7 @@ from recsys.events import LARGEST_CONTEXT_BYTES, LARGEST_VALUE, YEAR_2100_S, Int
 from recsys.ids import encode_id
 from recsys.serving import SessionEvent
 from recsys.serving.fields import KINDS, MAX_FIELDS, MAX_NAME
+from recsys.serving.paging import Reading
 
 MAX_EVENTS = 500
 HOW_IT_IS_READ = ("k", "cursor", "include", "explain")
@@ -49,6 +50,7 @@ EventContext = Annotated[
     ),
 ]
 Value = Annotated[float, msgspec.Meta(ge=0, le=LARGEST_VALUE)]
+Included = Annotated[list[Name], msgspec.Meta(max_length=MAX_INCLUDED, description="Fields that come with each item")]
 FieldName = Annotated[
     str, msgspec.Meta(extra_json_schema={"minLength": 1, "maxLength": MAX_NAME, "description": "Printable characters"})
 ]
@@ -142,7 +144,7 @@ class AskIn(RulesIn, forbid_unknown_fields=True):
 
     k: Annotated[int, msgspec.Meta(ge=1, le=MAX_K)] = DEFAULT_K
     cursor: str | None = None
-    include: Annotated[list[Name], msgspec.Meta(max_length=MAX_INCLUDED)] = msgspec.field(default_factory=list)
+    include: Included = msgspec.field(default_factory=list)
     explain: bool = False
     context: Context = msgspec.field(default_factory=dict)
     events: Annotated[list[SessionEventIn], msgspec.Meta(max_length=MAX_EVENTS)] = msgspec.field(default_factory=list)
@@ -169,10 +171,15 @@ def asked_list(request: Request) -> tuple[int, dict[str, Any]]:
     """
     parsed = parsed_body(request)
     body = converted(parsed, AskIn)
-    events = [_session_event_of(place, sent) for place, sent in enumerate(body.events)]
+    reading = reading_in(request, parsed, body, explain=body.explain)
+    asked = {"context": bounded(body.context), "events": session_events(body.events)}
+    return body.k, {**asked, "rules": rules_of(body), "reading": reading}
+
+
+def reading_in(request: Request, parsed: dict[str, Any], body: Any, **more: Any) -> Reading:
+    """Return how a body that may have a cursor and fields to include reads its list."""
     asked = {name: one for name, one in parsed.items() if name not in HOW_IT_IS_READ}
-    reading = reading_of(request, asked, body.cursor, include=tuple(body.include), explain=body.explain)
-    return body.k, {"context": _bounded(body.context), "events": events, "rules": rules_of(body), "reading": reading}
+    return reading_of(request, asked, body.cursor, include=tuple(body.include), **more)
 
 
 def sent_fields(request: Request) -> dict[str, str]:
@@ -180,12 +187,17 @@ def sent_fields(request: Request) -> dict[str, str]:
     return json_body(request, FieldsIn).fields
 
 
-def _bounded(context: dict[str, Any]) -> dict[str, Any]:
+def bounded(context: dict[str, Any]) -> dict[str, Any]:
     """Return a context no larger than that of an event: what it costs grows with the number of its values."""
     size = len(json.dumps(context, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass"))
     if size > LARGEST_CONTEXT_BYTES:
         raise Problem(422, f"has {size:,} bytes; {LARGEST_CONTEXT_BYTES:,} are the most", field="context")
     return context
+
+
+def session_events(sent: list[SessionEventIn]) -> list[SessionEvent]:
+    """Return what was done in a session; a problem names an item as ``events[3].item``."""
+    return [_session_event_of(place, one) for place, one in enumerate(sent)]
 
 
 def _session_event_of(place: int, sent: SessionEventIn) -> SessionEvent:
@@ -198,10 +210,15 @@ def _session_event_of(place: int, sent: SessionEventIn) -> SessionEvent:
 def asked_scores(request: Request) -> ScoresIn:
     """Return the body, its item ids checked; a problem names one as ``items[3]``."""
     body = json_body(request, ScoresIn)
-    _bounded(body.context)
-    for place, item in enumerate(body.items):
+    bounded(body.context)
+    checked_items(body.items)
+    return body
+
+
+def checked_items(items: list[str]) -> None:
+    """Raise a problem that names what is no item id as ``items[3]``."""
+    for place, item in enumerate(items):
         try:
             encode_id(item)
         except DataError as error:
             raise Problem(422, error.reason, field=f"items[{place}]") from None
-    return body

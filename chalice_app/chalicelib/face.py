@@ -18,7 +18,6 @@ from recsys.serving.loader import unpublished
 
 View = Callable[..., Response]
 Scope = Literal["read", "write", "admin"]
-FIELDS: dict[type[RecsysError], str] = {NoModelError: "ns", UnknownItemError: "item", PageGoneError: "cursor"}
 
 
 class Face(Chalice):
@@ -68,8 +67,7 @@ class Face(Chalice):
                     response = view(**arguments)
                 except (Problem, RecsysError) as error:
                     return self._problem(error)
-                if isinstance(response, FromModel):
-                    self._noted.found = response.found
+                self._noted.found = response.found if isinstance(response, FromModel) else None
                 return response
 
             return register(guarded)
@@ -116,11 +114,18 @@ class Face(Chalice):
             return problem(error.status, str(error), self.request_id, field=error.field, headers=error.headers)
         if isinstance(error, NotFoundError):
             status = 410 if isinstance(error, PageGoneError) else 404
-            return problem(status, str(error), self.request_id, field=FIELDS.get(type(error)))
+            return problem(status, str(error), self.request_id, field=_field(error))
         if isinstance(error, DataError):  # of what the client sent: what is stored and unusable is an ArtifactError
             return problem(422, error.reason, self.request_id, field=error.field)
         self.log.error("no answer", exc_info=error)  # names a place in the store: for us, not for the client
         return problem(503, "a store the answer needs cannot be reached or read; try again", self.request_id)
+
+
+def _field(error: NotFoundError) -> str | None:
+    """Return which part of the request leads nowhere."""
+    if isinstance(error, UnknownItemError):
+        return error.field
+    return "ns" if isinstance(error, NoModelError) else "cursor" if isinstance(error, PageGoneError) else None
 
 
 def _chalice_message(response: dict[str, Any]) -> str:

@@ -54,17 +54,15 @@ def path_id(field: str, text: str) -> str:
     return decoded
 
 
-def query_list(request: Request) -> tuple[int, dict[str, Any]]:
+def query_list(request: Request, *own: str) -> tuple[int, dict[str, Any]]:
     """Return the list length of ``?k=``, and rules and reading by the names the service gives them.
 
     Of every other parameter but ``cursor`` and ``include`` an item's field of its name has its value; one that comes
-    several times has one of its values.
+    several times has one of its values. Those in `own` mean something else on this route.
     """
     query = {name: request.query_params.getlist(name) for name in request.query_params or ()}
     text, cursor, include = (_single(query, name) for name in ("k", "cursor", "include"))
-    text = str(DEFAULT_K) if text is None else text
-    if not _COUNT.fullmatch(text) or int(text) > MAX_K:
-        raise Problem(400, f"k is one whole number from 1 to {MAX_K}", field="k")
+    k = _whole("k", str(DEFAULT_K) if text is None else text, MAX_K)
     fields = () if include is None else tuple(include.split(","))
     if len(fields) > MAX_INCLUDED or not all(fields):
         raise Problem(400, f"include is 1 to {MAX_INCLUDED} names of fields with commas between them", field="include")
@@ -74,7 +72,8 @@ def query_list(request: Request) -> tuple[int, dict[str, Any]]:
         asked=reading.request + repr((text, cursor, fields)).encode(),
         unless=frozenset(tag.strip().removeprefix("W/").strip('"') for tag in tags),
     )
-    return int(text), {"rules": _filter(query) if query else None, "reading": reading}
+    fields_of_items = {name: values for name, values in query.items() if name not in own}
+    return k, {"rules": _filter(fields_of_items) if fields_of_items else None, "reading": reading}
 
 
 def reading_of(request: Request, asked: Any, cursor: str | None, **more: Any) -> Reading:
@@ -90,6 +89,24 @@ def _single(query: dict[str, list[str]], name: str) -> str | None:
     if len(values) > 1:
         raise Problem(400, "comes more than once", field=name)
     return values[0] if values else None
+
+
+def query_whole(request: Request, name: str, default: int, most: int) -> int:
+    """Return a whole number from 1 on of the query."""
+    return _whole(name, query_text(request, name, str(default)), most)
+
+
+def query_text(request: Request, name: str, default: str) -> str:
+    """Return a parameter of the query, '' if it comes several times."""
+    query = request.query_params
+    values = query.getlist(name) if query and name in query else [default]
+    return values[0] if len(values) == 1 else ""
+
+
+def _whole(name: str, text: str, most: int) -> int:
+    if not _COUNT.fullmatch(text) or int(text) > most:
+        raise Problem(400, f"{name} is one whole number from 1 to {most}", field=name)
+    return int(text)
 
 
 def _filter(query: dict[str, list[str]]) -> Rules:
@@ -110,11 +127,12 @@ def strict_json(data: bytes) -> dict[str, Any]:
         text = data.decode()
     except UnicodeDecodeError:
         raise Problem(400, "the body is not UTF-8") from None
-    if _depth(text) > MAX_DEPTH:
+    # Without so many brackets in all it cannot be so deep, and most bodies have a handful.
+    if text.count("{") + text.count("[") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
         raise Problem(400, f"the body is nested deeper than {MAX_DEPTH} levels")
     try:
         parsed = json.loads(
-            text, object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite, parse_int=_whole
+            text, object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite, parse_int=_integer
         )
     except ValueError as error:
         raise Problem(400, f"the body is not JSON: {error}") from None
@@ -145,7 +163,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = dict(pairs)
     if len(names) < len(pairs):
         raise ValueError("a name stands twice in one object")
-    if any("\ud800" <= character <= "\udfff" for name in names for character in name):
+    if any("\ud800" <= character <= "\udfff" for name in names if not name.isascii() for character in name):
         raise ValueError("a name holds a lone surrogate")
     return names
 
@@ -162,5 +180,5 @@ def _finite(text: str) -> float:
     return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 
-def _whole(text: str) -> float:
+def _integer(text: str) -> float:
     return int(text) if len(text) <= 20 else _finite(text)  # Python itself bounds the digits, at 4,300

@@ -11,7 +11,8 @@ from chalice import Response
 from chalicelib.cursors import cursor_of
 
 if TYPE_CHECKING:
-    from recsys.serving import RankedList, ScoredItem, ScoredItems
+    from recsys.serving import RankedItem, RankedList, ScoredItem, ScoredItems
+    from recsys.serving.because import Rows
 
 SECURITY = {
     "Cache-Control": "no-store",
@@ -47,15 +48,12 @@ def answer(request_id: str, body: dict[str, Any], *, status: int = 200) -> Respo
 class FromModel(Response):
     """What a model answered; of `found` the log takes which model it was and how."""
 
-    def __init__(
-        self, request_id: str, items: list[dict[str, Any]], found: RankedList | ScoredItems, **more: Any
-    ) -> None:
+    def __init__(self, request_id: str, told: dict[str, Any], found: RankedList | ScoredItems | Rows) -> None:
         body = {
-            "items": items,
+            **told,
             "model_version": found.model_version,
             "strategy": found.strategy,
             "degraded": found.degraded,
-            **more,
             "request_id": request_id,
         }
         super().__init__(_json(body), dict(HEADERS))
@@ -64,15 +62,15 @@ class FromModel(Response):
 
 def ranked(request_id: str, found: RankedList) -> Response:
     """Return a list in the shape every list has, with the cursor of the next page; 304 where the client has it."""
-    items: list[dict[str, Any]] = [{"item": one.item, "score": one.score, "reason": one.reason} for one in found.items]
+    from chalicelib.wiring import cursor_key  # which needs `Problem`
+
+    items = items_of(found.items)
     for place, told in enumerate(found.metadata or ()):
         items[place]["metadata"] = told
     for place, one in enumerate(found.explained or ()):
         items[place] |= _explained(one)
-    from chalicelib.wiring import cursor_key  # which needs `Problem`
-
     cursor = None if found.next is None else cursor_of(found.next, cursor_key())
-    response = FromModel(request_id, items, found, cursor=cursor)
+    response = FromModel(request_id, {"items": items, "cursor": cursor}, found)
     if found.tag:
         response.headers |= {"ETag": f'W/"{found.tag}"', "Cache-Control": "private, no-cache"}
     if found.unchanged:
@@ -80,10 +78,15 @@ def ranked(request_id: str, found: RankedList) -> Response:
     return response
 
 
+def items_of(items: tuple[RankedItem, ...]) -> list[dict[str, Any]]:
+    """Return the places of a list."""
+    return [{"item": one.item, "score": one.score, "reason": one.reason} for one in items]
+
+
 def scored(request_id: str, found: ScoredItems, *, explain: bool) -> Response:
     """Return predictions in the order they were asked for, with what each consists of where that is wanted."""
     items = [{"item": one.item, "score": one.score, **(_explained(one) if explain else {})} for one in found.items]
-    return FromModel(request_id, items, found)
+    return FromModel(request_id, {"items": items}, found)
 
 
 def _explained(one: ScoredItem) -> dict[str, Any]:

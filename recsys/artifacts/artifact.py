@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.artifacts.dated_counts import TREND, DatedCounts
 from recsys.artifacts.manifest import ArtifactManifest
 from recsys.artifacts.store import StoredArrays
 from recsys.codes import Codes
@@ -34,8 +35,12 @@ ITEM_SIDE = _AllBut(
     "query_user_bias",
     *(f"user_ids_{a}" for a in ("text", "offsets", "order")),
     *(f"history_{a}" for a in ("indptr", "items", "weights")),
+    *TREND,
 )
-"""The arrays a server needs; user vectors and histories come from the online store, one user at a time."""
+"""The arrays every server needs.
+
+User vectors and histories come from the online store, one user at a time; when items came up, only trends ask for.
+"""
 
 
 class Histories(NamedTuple):
@@ -71,9 +76,14 @@ class Artifact(NamedTuple):
 
 
 def pack(
-    factors: Factors, users: IdMap, items: IdMap, histories: Histories, item_counts: NDArray[np.float32]
+    factors: Factors,
+    users: IdMap,
+    items: IdMap,
+    histories: Histories,
+    item_counts: NDArray[np.float32],
+    dated: DatedCounts | None = None,
 ) -> dict[str, NDArray[Any]]:
-    """Name the arrays of a model and of its index for an `ArtifactStore`.
+    """Name the arrays of a model and of its index for an `ArtifactStore`; `dated` where its events have times.
 
     Raises `DataError` if a published number is not finite.
     """
@@ -85,6 +95,7 @@ def pack(
         "history_items": histories.items,
         "history_weights": histories.weights,
         **(Codes.of(factors.item_vectors, factors.item_bias).arrays if factors.item_vectors.size else {}),
+        **(dated.arrays if dated else {}),
     }
     for name, ids in (("user_ids", users), ("item_ids", items)):
         arrays |= {f"{name}_text": ids.text, f"{name}_offsets": ids.offsets, f"{name}_order": ids.order}

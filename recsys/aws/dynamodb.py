@@ -15,9 +15,11 @@ from recsys.aws.client import Client
 from recsys.aws.event_items import event_of, events_of_user, insert_events
 from recsys.aws.key_items import DynamoKeys
 from recsys.aws.packed_items import PARTS, get_item, get_packed, items_of, key, put_packed, unpacked
+from recsys.aws.tally_items import read_tally
 from recsys.errors import ArtifactError, DataError
 from recsys.events import InteractionEvent
 from recsys.serving.online import NO_END, CatalogueHead, EventQueue, ItemChange, StoredEvent, StoredList, UserState
+from recsys.serving.online.tally import Tally
 
 _LARGEST_DESCRIPTION = 400_000  # and the rest of an item's 409,600 bytes for its keys
 
@@ -72,7 +74,7 @@ class DynamoOnlineStore:
             )
 
     def append_events(self, namespace: str, events: Sequence[InteractionEvent]) -> int:
-        """See `OnlineStore.append_events`; all or none of 50 events, and then all of them into the queue.
+        """See `OnlineStore.append_events`; all or none of 49 events, and then all of them into the queue.
 
         Known events are sent to the queue as well, as they were stored: whoever was refused because of the queue sends
         them again. Events of a call that failed may be stored already; the same call again completes it.
@@ -102,6 +104,11 @@ class DynamoOnlineStore:
         with _reading("event"):
             found = events_of_user(self._client, self.table, namespace, user, after, through)
             return list({event_of(item).event.item for item in found})
+
+    def tally(self, namespace: str, *, after: int) -> Tally:
+        """See `OnlineStore.tally`. Of the last 30 days."""
+        with _reading("tally"):
+            return read_tally(self._client, self.table, namespace, after)
 
     def put_items(self, namespace: str, items: Mapping[str, Mapping[str, Any]]) -> None:
         """See `OnlineStore.put_items`; all or none of 49 items.

@@ -43,6 +43,8 @@ class Ranking(NamedTuple):
         Items that the list may not have and the model does not know.
     like : str, optional
         The item that the list is like.
+    new : frozenset of str, optional
+        The only ones that the list may have of the items the model does not know.
     """
 
     model: ServedModel
@@ -50,6 +52,11 @@ class Ranking(NamedTuple):
     search: Search
     unmodelled: frozenset[str] = frozenset()
     like: str | None = None
+    new: frozenset[str] | None = None
+
+    def may_have(self, item: str) -> bool:
+        """Whether an item that the model does not know may be in the list."""
+        return item not in self.unmodelled and (self.new is None or item in self.new)
 
 
 Found = list[tuple[int, RankedItem]]
@@ -101,7 +108,7 @@ def _new(ranking: Ranking, catalogue: Catalogue, count: int) -> Found:
     from recsys.serving.arranging import NEW
 
     view = catalogue.view(ranking.model)
-    items = (item for item in map(view.id, view.new) if item not in ranking.unmodelled)
+    items = filter(ranking.may_have, map(view.id, view.new))
     return [(-1, RankedItem(item, 0.0, NEW)) for item, _ in zip(items, range(count), strict=False)]
 
 
@@ -112,6 +119,8 @@ def _under_rules(ranking: Ranking, catalogue: Catalogue, k: int, rules: Rules, p
     view = catalogue.view(ranking.model)
     terms = terms_of(rules, view, page.now_s)
     without = view.rows([*rules.exclude, *ranking.unmodelled]) + list(page.rows)
+    if ranking.new is not None:
+        without += [row for row in view.new if not ranking.may_have(view.id(row))]
     places = arranged(ranking.search, view, rules, terms, without, k)
     return [
         (

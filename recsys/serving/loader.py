@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.artifacts.artifact import ITEM_SIDE, item_side
+from recsys.artifacts.dated_counts import TREND, DatedCounts
 from recsys.artifacts.manifest import ArtifactManifest
 from recsys.artifacts.registry import ModelRegistry, Pointer
 from recsys.artifacts.store import ArtifactStore, give_back
@@ -20,6 +23,9 @@ from recsys.factors import Factors
 from recsys.ids import IdMap
 from recsys.index import ItemIndex
 from recsys.weights import WeightRule
+
+if TYPE_CHECKING:
+    from recsys.serving.trending import Trend
 
 _LEAN = 8
 """Requests after which the vectors they touched are given back: with fewer, lists are slower; with more, all stay."""
@@ -39,6 +45,7 @@ class ServedModel:
     items: IdMap
     item_counts: NDArray[np.float32]
     codes: Codes | None = None
+    dated: Callable[[], DatedCounts] = DatedCounts.none
 
     @cached_property
     def index(self) -> ItemIndex:
@@ -54,6 +61,13 @@ class ServedModel:
     def popularity(self) -> ItemIndex:
         """Search by number of users, for everybody alike."""
         return ItemIndex(np.zeros((len(self.items), 0), np.float32), self.item_counts)
+
+    @cached_property
+    def trend(self) -> Trend:
+        """Search by decayed number of events, for everybody alike."""
+        from recsys.serving.trending import Trend
+
+        return Trend(self.items, self.item_counts, self.events_through, self.dated)
 
     @cached_property
     def weight_rule(self) -> WeightRule:
@@ -191,7 +205,13 @@ class ModelLoader:
 
     def _opened(self, namespace: str, pointer: Pointer) -> ServedModel:
         stored = self._store.open(namespace, pointer.version, manifest_sha256=pointer.manifest_sha256, names=ITEM_SIDE)
-        return ServedModel(pointer, stored.manifest, *item_side(stored))
+        dated = partial(self._dated, namespace, pointer, len(stored.arrays["item_bias"]))
+        return ServedModel(pointer, stored.manifest, *item_side(stored), dated)
+
+    def _dated(self, namespace: str, pointer: Pointer, n_items: int) -> DatedCounts:
+        """Open what only trends ask for."""
+        stored = self._store.open(namespace, pointer.version, manifest_sha256=pointer.manifest_sha256, names=TREND)
+        return DatedCounts.from_stored(stored, n_items)
 
     def _pin(self, namespace: str, version: str, slot: _Slot) -> _Pinned:
         history = reversed(self._registry.history(namespace))

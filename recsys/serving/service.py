@@ -11,25 +11,22 @@ from numpy.typing import NDArray
 
 from recsys.errors import ArtifactError, NoModelError, PageGoneError, StorageError, UnknownItemError
 from recsys.events import InteractionEvent
-from recsys.index import Exclusions
 from recsys.serving.catalogue import Catalogue
 from recsys.serving.knowledge import Knowledge, SessionEvent
 from recsys.serving.listing import RankedItem, Ranking, listed
 from recsys.serving.loader import ModelLoader, ServedModel
 from recsys.serving.online import NO_END, OnlineStore
 from recsys.serving.paging import NOTHING_KNOWN, WHOLE, Page, Reading, check_same, fingerprint
-from recsys.serving.query import CONTEXT, Query
+from recsys.serving.query import Query
+from recsys.serving.searches import POPULAR, SIMILAR, TRENDING, for_all, for_somebody, similar_to
 
 if TYPE_CHECKING:
+    from recsys.serving.because import Rows
     from recsys.serving.rules import Rules
     from recsys.serving.scores import ScoredItem, ScoredItems
 
-POPULAR, SIMILAR = "popular", "similar"
-Allowed = NDArray[np.bool_] | None
-Boosts = NDArray[np.float32] | None
-Found = tuple[NDArray[np.int32], NDArray[np.float32]]
+HALF_LIFE_H = 7 * 24.0
 NOTHING = Knowledge.nothing()
-_NO_VECTOR = np.zeros((1, 0), np.float32)
 
 
 class RankedList(NamedTuple):
@@ -43,7 +40,7 @@ class RankedList(NamedTuple):
     model_created_at : str
         As the manifest says.
     strategy : str
-        Where the scores come from: the kind of the model (als, ...), fold_in, context, popular or similar.
+        Where the scores come from: the kind of the model (als, ...), fold_in, context, popular, trending or similar.
     degraded : bool
         Something the answer should have used was out of reach.
     next : Page, optional
@@ -134,18 +131,34 @@ class RecommendationService:
         """
         model, now_s = self._pinned(namespace, reading.page)
         query, known = self._asked(namespace, user, model, context or {}, events, now_s, reading.page)
-        exclude = Exclusions.of_one(known.seen)
-        if query.strategy == CONTEXT and not context:
-            strategy, index, vector = POPULAR, model.popularity, _NO_VECTOR
-        else:
-            strategy, index, vector = query.strategy, model.index, query.vector
-
-        def search(k: int, allowed: Allowed, boost: Boosts) -> Found:
-            rows, scores = index.search(vector, k, exclude=exclude, allowed=allowed, boost=boost)
-            return rows[0], scores[0]
-
+        strategy, search = for_somebody(model, query, context, exclude=known.seen)
         ranking = Ranking(model, strategy, search, known.unmodelled)
         return self._listed(namespace, ranking, k, rules, now_s, reading, known, query)
+
+    def rerank(
+        self,
+        namespace: str,
+        user: str,
+        items: Sequence[str],
+        k: int | None = None,
+        *,
+        context: Mapping[str, Any] | None = None,
+        events: Sequence[SessionEvent] = (),
+        rules: Rules | None = None,
+    ) -> RankedList:
+        """Return named, distinct items in a user's order, also those the user has; the best k, or all.
+
+        Scores are those of `recommend`, parameters and errors too. Items that only the catalogue knows come last.
+        `UnknownItemError` names an item that nobody knows, or that was deleted, as ``items[3]``.
+        """
+        model = self.models.current(namespace)
+        query, known = self._asked(namespace, user, model, context or {}, events, self.clock())
+        rows = self._item_rows(namespace, model, items, known, new_ones=True)
+        new = frozenset(item for item, row in zip(items, rows.tolist(), strict=True) if row < 0)
+        strategy, search = for_somebody(model, query, context, among=rows[rows >= 0])
+        ranking = Ranking(model, strategy, search, new=new)
+        found = self._listed(namespace, ranking, k or len(items), rules, self.clock(), WHOLE, known, query)
+        return found._replace(next=None)
 
     def scores(
         self,
@@ -160,13 +173,13 @@ class RecommendationService:
 
         A prediction is a rating or a probability where the model learns one, else the score lists are ranked by.
         Somebody of whom nothing is known is an average user. Parameters and errors as of `recommend`, and
-        `UnknownItemError` if the model lacks an item.
+        `UnknownItemError`, naming it as ``items[3]``, if the model lacks an item, or it was deleted.
         """
         from recsys.serving.scores import ScoredItems, scored
 
         model = self.models.current(namespace)
-        rows = np.array([_item_row(model, item) for item in items], np.int32)
         query, known = self._asked(namespace, user, model, context or {}, (), self.clock())
+        rows = self._item_rows(namespace, model, items, known)
         degraded = known.degraded or self.models.degraded(namespace)
         found, manifest = scored(model, query, rows, explain=explain), model.manifest
         return ScoredItems(found, manifest.version, manifest.created_at, query.strategy, degraded)
@@ -176,23 +189,49 @@ class RecommendationService:
     ) -> RankedList:
         """Return the k nearest items by cosine of the item vectors; `UnknownItemError` if the model lacks the item."""
         model, now_s = self._pinned(namespace, reading.page)
-        row = _item_row(model, item)
-
-        def search(k: int, allowed: Allowed, boost: Boosts) -> Found:
-            rows, scores = model.cosine_index.similar(row, k, allowed=allowed, boost=boost)
-            return rows[0], scores[0]
-
+        search = similar_to(model, _item_row(model, item))
         return self._listed(namespace, Ranking(model, SIMILAR, search, like=item), k, rules, now_s, reading)
 
     def popular(self, namespace: str, k: int, *, rules: Rules | None = None, reading: Reading = WHOLE) -> RankedList:
         """Return the k items most users have."""
         model, now_s = self._pinned(namespace, reading.page)
+        ranking = Ranking(model, POPULAR, for_all(model.popularity))
+        return self._listed(namespace, ranking, k, rules, now_s, reading)
 
-        def search(k: int, allowed: Allowed, boost: Boosts) -> Found:
-            rows, scores = model.popularity.search(_NO_VECTOR, k, allowed=allowed, boost=boost)
-            return rows[0], scores[0]
+    def trending(
+        self,
+        namespace: str,
+        k: int,
+        *,
+        half_life_h: float = HALF_LIFE_H,
+        rules: Rules | None = None,
+        reading: Reading = WHOLE,
+    ) -> RankedList:
+        """Return the k items with most events, an event counting half with every half-life since; see `Trend`.
 
-        return self._listed(namespace, Ranking(model, POPULAR, search), k, rules, now_s, reading)
+        They are popular ones where no event has a time.
+        """
+        model, now_s = self._pinned(namespace, reading.page)
+        model.trend.refresh(namespace, self.online, self.clock())
+        index = model.trend.index(half_life_h)
+        strategy, search = (POPULAR, for_all(model.popularity)) if index is None else (TRENDING, for_all(index))
+        reading = reading._replace(asked=b"")  # no tag: every event may make it another list
+        found = self._listed(namespace, Ranking(model, strategy, search), k, rules, now_s, reading)
+        return found if model.trend.is_whole else found._replace(degraded=True)
+
+    def because(self, namespace: str, user: str, n_rows: int, k: int, *, rules: Rules | None = None) -> Rows:
+        """Return, for each of the newest items a user liked, the k nearest ones; none twice, and none the user has."""
+        from recsys.serving.because import NO_HISTORY, Rows, rows_of
+
+        model = self.models.current(namespace)
+        known, manifest = Knowledge.of(user, namespace, model, self.online), model.manifest
+        catalogue, degraded = self._catalogue(namespace, known, rules)
+
+        def listed(ranking: Ranking) -> tuple[RankedItem, ...]:
+            return self._listed(namespace, ranking, k, rules, self.clock(), WHOLE, known).items
+
+        found = tuple(rows_of(model, known, catalogue.removed, n_rows, listed))
+        return Rows(found, manifest.version, manifest.created_at, SIMILAR if found else NO_HISTORY, degraded)
 
     def record_events(self, namespace: str, events: Sequence[InteractionEvent]) -> int:
         """Store events; the next list of their users takes them into account. Return how many were new."""
@@ -332,6 +371,20 @@ class RecommendationService:
         of_items = (told.get(item, {}) for item in items)
         metadata = tuple({name: one[name] for name in fields if name in one} for one in of_items)
         return answer._replace(metadata=metadata, degraded=degraded)
+
+    def _item_rows(
+        self, namespace: str, model: ServedModel, items: Sequence[str], known: Knowledge, *, new_ones: bool = False
+    ) -> NDArray[np.int32]:
+        """Return the rows of named items, -1 for those that only the catalogue knows, where such are asked for."""
+        rows = np.array([model.items.row(item) for item in items], np.int32)
+        catalogue, _ = self._catalogue(namespace, known, None)
+        unknown = [items[n] for n in np.flatnonzero(rows < 0).tolist()]
+        new = self.online.item_metadata(namespace, unknown) if new_ones and unknown else {}
+        for place, (item, row) in enumerate(zip(items, rows.tolist(), strict=True)):
+            if item in catalogue.removed or (row < 0 and item not in new):
+                reason = f"item {item!r} is not in the catalogue of model {model.manifest.version}, or was deleted"
+                raise UnknownItemError(reason, field=f"items[{place}]")
+        return rows
 
 
 def _item_row(model: ServedModel, item: str) -> int:

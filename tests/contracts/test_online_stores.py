@@ -1,5 +1,6 @@
 """What every online store promises; those on AWS against both stand-ins, by either client."""
 
+import random
 import sqlite3
 import threading
 import time
@@ -17,6 +18,7 @@ from recsys.aws.dynamodb import DynamoOnlineStore
 from recsys.events import InteractionEvent
 from recsys.serving import SQLiteOnlineStore, StoredList, UserState
 from recsys.serving.online import EventFeed
+from recsys.serving.online.tally import ItemCount
 
 TEXT = st.text(st.characters(blacklist_categories=["Cs"]), min_size=1, max_size=20)
 
@@ -162,6 +164,38 @@ def test_recent_events_and_items_end_at_a_position(store):
     assert recent(store, after=third, through=third) == recent(store, after=third, through=0) == []
     assert sorted(store.recent_items("shop", "u", after=0, through=third)) == ["i1", "i3"]
     assert store.recent_items("shop", "u", after=third, through=third) == []
+
+
+def total(counts):
+    """Events by item and quarter of an hour, and the sum of their times."""
+    found = {}
+    for one in counts:
+        cell = one.item, int(one.time_s // 900)
+        events, seconds = found.get(cell, (0, 0.0))
+        found[cell] = events + one.events, seconds + one.events * one.time_s
+    return {cell: (events, pytest.approx(seconds, abs=0.01)) for cell, (events, seconds) in found.items()}
+
+
+def test_the_tally_counts_every_event_once_however_often_it_was_sent_and_looked_for(store):
+    """By item and time of the event, from one look to the next."""
+    chance = random.Random(7)
+    sent = [event(n, item=f"i{chance.randrange(4)}", timestamp_s=1e9 + 300 * chance.randrange(30)) for n in range(160)]
+    store.append_events("shop", sent[:20])
+    start, seen = newest_position(store), sent[20:20]
+    store.append_events("other", [event(n, item="i1") for n in range(9)])
+    position, settled = start, []
+    for first in range(20, 160, 35):
+        store.append_events("shop", sent[first : first + 35] + sent[first - 5 : first])
+        seen = sent[20 : first + 35]
+        tally = store.tally("shop", after=position)
+        position, settled = tally.position, settled + tally.settled
+        assert total(settled + tally.newer) == total(ItemCount(one.item, one.timestamp_s, 1) for one in seen)
+        assert all(one.events > 0 for one in settled)
+    assert store.tally("shop", after=newest_position(store))[1:] == store.tally("nowhere", after=0)[1:] == ([], [])
+    told = store.events_after("shop", 0, limit=999) if isinstance(store, EventFeed) else store.queue
+    third = sorted({one.position for one in told})[-3]
+    tally = store.tally("shop", after=third)
+    assert sum(one.events for one in tally.settled + tally.newer) == 2
 
 
 def test_positions_rise_and_pages_of_events_meet(feed):

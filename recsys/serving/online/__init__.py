@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from recsys.errors import ArtifactError
 from recsys.events import InteractionEvent
 from recsys.serving.online.keys import KeyStore
+
+if TYPE_CHECKING:
+    from recsys.serving.online.tally import Tally
 
 _HEADER = struct.Struct("<4sI")
 _SIZES = struct.Struct("<IIf")
@@ -150,6 +153,9 @@ class OnlineStore(Protocol):
 
     def recent_items(self, namespace: str, user: str, *, after: int, through: int = NO_END) -> list[str]:
         """Return the distinct items of all events of a user between such positions, in no particular order."""
+
+    def tally(self, namespace: str, *, after: int) -> Tally:
+        """Return how often items came up in the events of all users beyond a position."""
 
     def put_items(self, namespace: str, items: Mapping[str, Mapping[str, Any]]) -> None:
         """Store or replace item metadata, all or none; each item gets a revision of its own, above all before it."""

@@ -9,6 +9,7 @@ from typing import Any
 from recsys.events import InteractionEvent
 from recsys.serving.online import NO_END, CatalogueHead, ItemChange, StoredEvent, StoredList, UserState
 from recsys.serving.online.keys import MemoryKeys
+from recsys.serving.online.tally import Tally, counted
 
 
 class MemoryOnlineStore:
@@ -75,6 +76,11 @@ class MemoryOnlineStore:
     def recent_items(self, namespace: str, user: str, *, after: int, through: int = NO_END) -> list[str]:
         """See `OnlineStore.recent_items`."""
         return list({one.item for one in self._events.get(namespace, [])[after:through] if one.user == user})
+
+    def tally(self, namespace: str, *, after: int) -> Tally:
+        """See `OnlineStore.tally`."""
+        events = self._events.get(namespace, [])[after:]
+        return Tally(after + len(events), counted((one.item, one.timestamp_s) for one in events), [])
 
     def events_after(self, namespace: str, position: int, *, limit: int) -> list[StoredEvent]:
         """See `EventFeed.events_after`."""
