@@ -49,6 +49,17 @@ def event_of(item: Item) -> StoredEvent:
     return StoredEvent(int(item["position"]["N"]), InteractionEvent(**json.loads(item["event"]["S"])))
 
 
+def keys_of(namespace: str, stored: StoredEvent) -> tuple[Item, Item]:
+    """Return the keys of an event: by its id, and by its place in its user's order."""
+    by_id = {"pk": {"S": f"D#{namespace}#{stored.event.event_id}"}, "sk": {"S": "event"}}
+    return by_id, {"pk": {"S": f"E#{namespace}#{stored.event.user}"}, "sk": {"S": _sort_key(stored.position)}}
+
+
+def next_position() -> int:
+    """Return the position of what happens now."""
+    return _positions.next()
+
+
 class _Positions:
     """Microseconds since 1970 and random bits below them: rising in a process, distinct between most others."""
 
@@ -95,9 +106,7 @@ def _puts(table: str, namespace: str, stored: StoredEvent) -> Iterator[dict[str,
         "event": {"S": json.dumps(vars(stored.event), ensure_ascii=False, default=dict)},
         "expires": {"N": str(int(time.time()) + _KEPT_S)},
     }
-    by_id = {"pk": {"S": f"D#{namespace}#{stored.event.event_id}"}, "sk": {"S": "event"}}
-    by_user = {"pk": {"S": f"E#{namespace}#{stored.event.user}"}, "sk": {"S": _sort_key(stored.position)}}
-    for key in (by_id, by_user):
+    for key in keys_of(namespace, stored):
         yield {
             "Put": {
                 "TableName": table,
