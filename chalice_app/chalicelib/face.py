@@ -9,11 +9,13 @@ from typing import Any
 from chalice import Chalice, Response
 
 from chalicelib.access_log import Causes, Noted, log_request
+from chalicelib.counts import Counts
 from chalicelib.responses import FromModel, Problem, problem
-from recsys.errors import DataError, NoModelError, NotFoundError, RecsysError, UnknownItemError
+from recsys.errors import ConflictError, DataError, NoModelError, NotFoundError, RecsysError, UnknownItemError
+from recsys.telemetry import milliseconds_since
 
 View = Callable[..., Response]
-FIELDS: dict[type[RecsysError], str] = {NoModelError: "ns", UnknownItemError: "item"}
+FIELDS: dict[type[RecsysError], str] = {NoModelError: "ns", UnknownItemError: "item", NotFoundError: "version"}
 
 
 class Face(Chalice):
@@ -25,7 +27,7 @@ class Face(Chalice):
 
     def __init__(self, app_name: str) -> None:
         self._of_thread = threading.local()
-        self._noted = Noted()
+        self._noted, self.counts = Noted(), Counts()
         super().__init__(app_name=app_name, configure_logs=False)
         self.log.addHandler(Causes(self._noted))
         self.log.propagate = False  # what is logged is in the line of its request
@@ -70,7 +72,9 @@ class Face(Chalice):
         """Handle one event and log it in one line."""
         self._noted.begin()
         response = self._answer(event, context)
-        log_request(self._noted, self.current_request, self.request_id, response["statusCode"])
+        request, status = self.current_request, response["statusCode"]
+        log_request(self._noted, request, self.request_id, status)
+        self.counts.add(request, status, milliseconds_since(self._noted.began_s), self._noted.found)
         return response
 
     def _answer(self, event: Any, context: Any) -> Any:
@@ -91,6 +95,8 @@ class Face(Chalice):
             return problem(error.status, str(error), self.request_id, field=error.field)
         if isinstance(error, NotFoundError):
             return problem(404, str(error), self.request_id, field=FIELDS.get(type(error)))
+        if isinstance(error, ConflictError):
+            return problem(409, str(error), self.request_id)
         if isinstance(error, DataError):  # of what the client sent: what is stored and unusable is an ArtifactError
             return problem(422, error.reason, self.request_id, field=error.field)
         self.log.error("no answer", exc_info=error)  # names a place in the store: for us, not for the client

@@ -69,17 +69,13 @@ def erase(client: Client, table: str, namespace: str, user: str, versions: Colle
     newest = events_of_user(client, table, namespace, user, 0, ScanIndexForward=False, Limit=1)
     position = max([next_position(), *(event_of(item).position for item in islice(newest, 1))])
     _bury(client, table, namespace, user, position)
-    states = 0
-    for owner in (f"{namespace}#{version}" for version in versions):
-        records = read_items(client, table, [key(kind, owner, user) for kind in "SL"])
-        parts = [one for record in records if "parts" in record for one in part_keys(owner, record)]
-        _remove(client, table, [_key_of(one) for one in records] + parts)
-        states += len(records)
+    states = read_items(client, table, [key(kind, f"{namespace}#{one}", user) for kind in "SL" for one in versions])
+    _remove(client, table, [one for state in states for one in _keys_of(state)])
     profiles = read_items(client, table, [key("P", namespace, user)])
-    _remove(client, table, [_key_of(one) for one in profiles])
+    _remove(client, table, [one for profile in profiles for one in _keys_of(profile)])
     events = [event_of(item) for item in events_of_user(client, table, namespace, user, 0)]
     remove_events(client, table, namespace, events)
-    return Erased(len(events), states, bool(profiles))
+    return Erased(len(events), len(states), bool(profiles))
 
 
 def remove_events(client: Client, table: str, namespace: str, events: Iterable[StoredEvent]) -> None:
@@ -152,5 +148,7 @@ def _erasure(item: Item) -> Erasure:
     return Erasure(number, item["sk"]["S"].removeprefix("z#"), position, float(item["at_s"]["N"]))
 
 
-def _key_of(item: Item) -> Item:
-    return {"pk": item["pk"], "sk": item["sk"]}
+def _keys_of(item: Item) -> list[Item]:
+    """Return the key of an item, and those of the parts it is made of."""
+    owner = item["pk"]["S"].partition("#")[2].rpartition("#")[0]
+    return [{"pk": item["pk"], "sk": item["sk"]}, *(part_keys(owner, item) if "parts" in item else [])]
