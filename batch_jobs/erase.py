@@ -7,14 +7,13 @@ runs it again removes what is left.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from batch_jobs.console import Screen
 from batch_jobs.score_erasures import erase_lists
 from batch_jobs.stores import Stores
-from recsys.artifacts import ArtifactManifest
+from recsys.artifacts import ArtifactManifest, Pointer
 from recsys.artifacts.artifact import USER_IDS, user_ids
 from recsys.errors import ConflictError, NoModelError
 from recsys.serving.online.erasures import Erasure, left_out, newest
@@ -45,7 +44,7 @@ def retire(stores: Stores, namespace: str, lists: Path, screen: Screen) -> dict[
     """
     erasures = stores.online.erasures(namespace)
     now = stores.registry.current(namespace)
-    holding = _holding(stores, namespace, erasures) if erasures else []
+    holding = _holding(stores, namespace, erasures, now) if erasures else []
     for version in holding:
         if stores.registry.current(namespace) != now:
             raise ConflictError(f"another version of namespace {namespace!r} came into service. Run it again")
@@ -62,16 +61,22 @@ def retire(stores: Stores, namespace: str, lists: Path, screen: Screen) -> dict[
     return {"list_files_rewritten": rewritten, "versions_removed": len(holding) - len(left), "versions_left": left}
 
 
-def _holding(stores: Stores, namespace: str, erasures: Sequence[Erasure]) -> list[str]:
-    """Versions whose training did not know of an erasure, and whose users are not without those erased."""
+def _holding(stores: Stores, namespace: str, erasures: Sequence[Erasure], now: Pointer | None) -> list[str]:
+    """Versions whose training did not know of an erasure, and whose users are not without those erased.
+
+    What is left of a version counts as well if it is older than the one in service: others may be about to be stored.
+    """
     found = []
+    stores.artifacts.sweep(namespace)
     for version in stores.artifacts.versions(namespace):
-        with suppress(
-            NoModelError
-        ):  # half stored, perhaps at this moment: it cannot be published without a new training
+        try:
             manifest = stores.artifacts.open(namespace, version, names=()).manifest
-            if manifest.erasures < newest(erasures) and _holds(stores, manifest, erasures):
-                found.append(version)
+        except NoModelError:
+            is_holding = now is not None and version < now.version
+        else:
+            is_holding = manifest.erasures < newest(erasures) and _holds(stores, manifest, erasures)
+        if is_holding:
+            found.append(version)
     return found
 
 

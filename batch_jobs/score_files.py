@@ -147,7 +147,7 @@ class ListFolder:
                 left = table.filter(pc.invert(pc.is_in(table["user_id"], pa.array(out))))
                 self.add(int(path.name.split("-")[1]), [left])
                 with self._storing():
-                    path.unlink()
+                    path.unlink(missing_ok=True)
                 rewritten += 1
         if (self.path / MANIFEST).exists():
             self.finish(len({path.name.split("-")[1] for path in paths}))
