@@ -216,6 +216,18 @@ def prune(
 
 
 @app.command()
+def erase(
+    lists: Annotated[Path, typer.Option(help="Folder that `recsys score` wrote lists to.")] = Path("var/lists"),
+    namespace: Namespace = None, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Remove from files what the API's erasures leave to it: the nightly run does so for lists under var/lists."""
+    from batch_jobs.erase import erase as job
+
+    told = settings({"namespace": namespace})
+    _run("erase", as_json, lambda stores, screen: job(stores, told.namespace, lists, screen))
+
+
+@app.command()
 def nightly(
     flags: typer.Context,
     files: Files = None, items: Items = None, users: Users = None, config: Config = None, namespace: Namespace = None,

@@ -12,7 +12,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import msgspec
 
@@ -20,7 +20,7 @@ from batch_jobs.log_files import LogFiles, today
 from recsys.artifacts.manifest import check_name
 from recsys.errors import ConfigError, DataError, StorageError
 from recsys.events import InteractionEvent, context_text
-from recsys.serving.online import POSITIONS_A_SECOND
+from recsys.serving.online import POSITIONS_A_SECOND, OnlineStore
 
 _MOST_CHARACTERS = 1 << 20  # as many bytes as SQS takes
 _AHEAD_S = 3600  # by which the clock of a server may be wrong
@@ -63,11 +63,11 @@ class _Message(msgspec.Struct, forbid_unknown_fields=True):
     events: Annotated[list[_Event], msgspec.Meta(min_length=1)]
 
 
-def take_in(files: LogFiles, records: Iterable[Mapping[str, Any]]) -> list[str]:
+def take_in(files: LogFiles, online: OnlineStore, records: Iterable[Mapping[str, Any]]) -> list[str]:
     """Add the messages of a batch to the log; return the ids of those that failed, to be delivered again.
 
-    What is not returned is in the log. A message that comes again, alone or among others, is a file more and no event
-    more: the log counts an event once.
+    What is not returned is in the log, but for events older than the erasure of their user. A message that comes again,
+    alone or among others, is a file more and no event more: the log counts an event once.
     """
     failed: list[str] = []
     batches: dict[str, list[tuple[str, list[Row]]]] = defaultdict(list)
@@ -82,7 +82,7 @@ def take_in(files: LogFiles, records: Iterable[Mapping[str, Any]]) -> list[str]:
             _warn(record["messageId"], f"cannot be read, {field or error.reason}")
     for namespace, messages in batches.items():
         try:
-            _add(files, namespace, [row for _, rows in messages for row in rows])
+            _add(files, namespace, _left(online, namespace, [row for _, rows in messages for row in rows]))
         except StorageError as error:
             failed += [message for message, _ in messages]
             _warn(f"{len(messages)} messages", f"of {namespace} not added: {error}")
@@ -102,8 +102,20 @@ def parse(body: str) -> tuple[str, list[Row]]:
         raise DataError(f"is no message of this release: {type(error).__name__}") from None
 
 
+def _left(online: OnlineStore, namespace: str, rows: list[Row]) -> list[Row]:
+    erased = online.erasures_of(namespace, {str(row["user_id"]) for row in rows})
+
+    def is_older(row: Row) -> bool:
+        erasure, position, ts = erased.get(str(row["user_id"])), cast(int, row["position"]), cast(int, row["ts"])
+        return erasure is not None and erasure.covers(position, ts / 1e6)
+
+    return [row for row in rows if not is_older(row)] if erased else rows
+
+
 def _add(files: LogFiles, namespace: str, rows: list[Row]) -> None:
     """Create a file whose name is its digest: the same messages delivered again, in any order, are the same file."""
+    if not rows:
+        return
     lines = sorted({json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows})
     content = "".join(f"{line}\n" for line in lines).encode()
     name = f"queue-{hashlib.sha256(content).hexdigest()[:32]}.jsonl"

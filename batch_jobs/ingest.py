@@ -11,6 +11,7 @@ import pyarrow as pa
 from batch_jobs.columns import tell_columns
 from batch_jobs.config import IngestConfig
 from batch_jobs.console import Screen, Step
+from batch_jobs.erase import erase_log
 from batch_jobs.stores import Stores
 from recsys.data.events_table import EVENT_SCHEMA
 from recsys.data.sources import Rejected, read_events, read_table
@@ -50,6 +51,7 @@ def ingest(stores: Stores, namespace: str, config: IngestConfig, screen: Screen)
         stores.online.put_user_profiles(namespace, users)
     online = drain_online(stores, stores.online, namespace) if isinstance(stores.online, EventFeed) else 0
     compacted = stores.events.compact(namespace)
+    erased = erase_log(stores, namespace)
     if rejected.rows:
         screen.note(rejected.summary())
     return {
@@ -58,6 +60,7 @@ def ingest(stores: Stores, namespace: str, config: IngestConfig, screen: Screen)
         "files_known_already": known,
         "events_from_api": online,
         "queue_files_compacted": compacted,
+        **erased,
         "items_described": len(items) - deleted,
         "items_deleted_before": deleted,
         "users_described": len(users),

@@ -40,6 +40,9 @@ class LogFiles(Protocol):
     def create(self, namespace: str, name: str, write: Write) -> None:
         """Create what `write` writes, whole or not at all; one that has the name already stays as it is."""
 
+    def replace(self, namespace: str, name: str, write: Write) -> None:
+        """Put what `write` writes in the place of a file: readers find the one or the other, whole."""
+
     def remove(self, namespace: str, names: list[str]) -> None:
         """Remove files; those that are gone already are no fault."""
 
@@ -88,11 +91,16 @@ class LocalLogFiles:
     def create(self, namespace: str, name: str, write: Write) -> None:
         """See `LogFiles.create`; to be called under the lock."""
         final = self._folder(namespace) / name
-        draft = final.with_name(f".draft-{uuid.uuid4().hex}")
         with storing(f"adding to {final.parent}"):
             make_folder(final.parent)
-            if final.exists():
-                return
+        if not final.exists():
+            self.replace(namespace, name, write)
+
+    def replace(self, namespace: str, name: str, write: Write) -> None:
+        """See `LogFiles.replace`; to be called under the lock."""
+        final = self._folder(namespace) / name
+        draft = final.with_name(f".draft-{uuid.uuid4().hex}")
+        with storing(f"adding to {final.parent}"):
             try:
                 with draft.open("xb") as file:
                     write(file)

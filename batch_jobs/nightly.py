@@ -12,6 +12,7 @@ from typing import Any
 
 from batch_jobs.config import JobConfig, SplitConfig
 from batch_jobs.console import Screen
+from batch_jobs.erase import LISTS, retire
 from batch_jobs.evaluate import judge, show
 from batch_jobs.gate import check_artifact, gate, gate_metric
 from batch_jobs.in_service import manifest_of, open_model, twins
@@ -45,6 +46,8 @@ def nightly(stores: Stores, config: JobConfig, screen: Screen) -> dict[str, Any]
         "split": judged["split"],
         "gate": judged["gate"],
         "before": told["publish"]["before"],
+        "erased": {"erasures": taken["erasures"], "log_files_rewritten": taken["log_files_rewritten"]}
+        | told["publish"]["erased"],
         "results": judged["results"],
     }
 
@@ -122,9 +125,13 @@ def _train(stores: Stores, config: JobConfig, told: Told, screen: Screen, run: R
 
 
 def _publish(stores: Stores, config: JobConfig, told: Told, screen: Screen, run: Run) -> dict[str, Any]:
-    """Put the version that was trained into service, unless another came there since the gate looked."""
+    """Put the version that was trained into service, unless another came there since the gate looked.
+
+    Then those go that were trained with users who were erased since.
+    """
     version, against = told["train"]["version"], told["judge"]["against"]
-    return publish(stores, config.namespace, version, screen, expected=against)
+    moved = publish(stores, config.namespace, version, screen, expected=against)
+    return moved | {"erased": retire(stores, config.namespace, LISTS, screen)}
 
 
 STEPS: dict[str, Callable[[Stores, JobConfig, Told, Screen, Run], dict[str, Any]]] = {

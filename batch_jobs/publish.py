@@ -56,7 +56,8 @@ def roll_back(stores: Stores, namespace: str, screen: Screen) -> dict[str, Any]:
 def _put_states(stores: Stores, artifact: Artifact, screen: Screen) -> None:
     manifest = artifact.manifest
     with screen.bar("publishing users") as step:
-        stores.online.put_users(manifest.namespace, manifest.version, _states(artifact, step))
+        states = _states(artifact, step)
+        stores.online.put_users(manifest.namespace, manifest.version, states, erasures=manifest.erasures)
 
 
 def _states(artifact: Artifact, step: Step) -> Iterator[tuple[str, UserState]]:

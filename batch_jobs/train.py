@@ -32,6 +32,7 @@ from recsys.models import (
     Recommender,
     ServableRecommender,
 )
+from recsys.serving.online.erasures import newest
 
 MODELS: dict[str, type[Recommender]] = {
     model.kind: model for model in (ImplicitALS, BPR, BiasedMF, FactorizationMachine, Popularity, ItemKNN)
@@ -41,11 +42,15 @@ SERVABLE = [kind for kind, model in MODELS.items() if hasattr(model, "export")]
 
 @dataclass(frozen=True, eq=False)
 class Logged:
-    """The event log as training sees it: raw interactions, how far they go, and a digest of the files they are from."""
+    """The event log as training sees it: raw interactions, how far they go, and a digest of the files they are from.
+
+    It is without what users did before their erasure, up to the erasure of the number `erasures`.
+    """
 
     interactions: Interactions
     events_through: int
     files: str
+    erasures: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,13 +68,14 @@ def read_log(stores: Stores, config: JobConfig, screen: Screen) -> Logged:
     could do justice to both.
     """
     with screen.bar("reading the event log"):
-        read = stores.events.read(config.namespace, settle_s=config.ingest.settle_s)
+        erased = stores.online.erasures(config.namespace)  # first: an erasure that comes later is not known
+        read = stores.events.read(config.namespace, settle_s=config.ingest.settle_s, erasures=erased)
         events, total = read.events, len(read.events)
         untimed = events["ts"].null_count
         if 0 < untimed < total:
             at = events.schema.get_field_index("ts")
             events = events.set_column(at, events.schema.field(at), pa.nulls(total, events.schema.field(at).type))
-        logged = Logged(to_interactions(events), read.events_through, read.files)
+        logged = Logged(to_interactions(events), read.events_through, read.files, newest(erased))
     if read.repeated:
         screen.note(f"event log: {read.repeated:,} events left out, their event_id had come before")
     if read.unsettled:
@@ -174,6 +180,7 @@ def store(
         "window": dataset.interactions.window,
         "events_through": logged.events_through,
         "log_files": logged.files,
+        "erasures": logged.erasures,
         **judged,
     }
     manifest = describe(config.namespace, model.kind, arrays, config=settings, data=data, metrics=metrics)

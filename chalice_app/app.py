@@ -10,8 +10,8 @@ gc.disable()
 
 from chalicelib.face import Face  # noqa: E402
 from chalicelib.requests import path_id, path_namespace, query_list  # noqa: E402
-from chalicelib.responses import Problem, answer, ranked, scored  # noqa: E402
-from chalicelib.wiring import cursor_key, service, stores, warm_up  # noqa: E402
+from chalicelib.responses import Problem, answer, erased, held, moved, ranked, scored  # noqa: E402
+from chalicelib.wiring import cursor_key, people, service, stores, versions, warm_up  # noqa: E402
 
 gc.freeze()
 gc.enable()
@@ -179,6 +179,59 @@ def events(ns):
     sent = sent_events(app.current_request)
     new = service().record_events(path_namespace(ns), sent)
     return answer(app.request_id, {"accepted": new, "duplicates": len(sent) - new}, status=202)
+
+
+@app.route("/v1/{ns}/users/{user}", methods=["GET"], scope="admin")
+def user(ns, user):
+    """Return what is held of a user: profile, the newest 200 events, and whether the model was trained with them."""
+    namespace, user = path_namespace(ns), path_id("user", user)
+    return held(app.request_id, user, people().held(namespace, user))
+
+
+@app.route("/v1/{ns}/users/{user}", methods=["DELETE"], scope="admin")
+def erase_user(ns, user):
+    """Erase a user, and say what has to wait for the nightly run."""
+    namespace, user = path_namespace(ns), path_id("user", user)
+    return erased(app.request_id, user, people().erase(namespace, user))
+
+
+@app.route("/v1/{ns}/models", methods=["GET"], scope="read")
+def models(ns):
+    """Return the last versions that were in service, newest first."""
+    return answer(app.request_id, {"models": [one._asdict() for one in versions().listed(path_namespace(ns))]})
+
+
+@app.route("/v1/{ns}/models/current", methods=["GET"], scope="read")
+def current_model(ns):
+    """Return the version in service, and the number that a move of the pointer has to expect."""
+    model, now = versions().current(path_namespace(ns))
+    return answer(app.request_id, {**model._asdict(), "sequence": now.sequence, "previous": now.previous})
+
+
+@app.route("/v1/{ns}/models/{version}/activate", methods=["POST"], scope="admin")
+def activate(ns, version):
+    """Put a version into service: {"expected"?: sequence number}."""
+    from chalicelib.bodies import sent_move
+
+    namespace, version, expected = path_namespace(ns), path_id("version", version), sent_move(app.current_request)
+    return moved(app.request_id, versions().activate(namespace, version, expected))
+
+
+@app.route("/v1/{ns}/models/rollback", methods=["POST"], scope="admin")
+def roll_back(ns):
+    """Put the version before back into service: {"expected"?: sequence number}."""
+    from chalicelib.bodies import sent_move
+
+    namespace, expected = path_namespace(ns), sent_move(app.current_request)
+    return moved(app.request_id, versions().roll_back(namespace, expected))
+
+
+@app.route("/metrics", methods=["GET"], scope="admin")
+def metrics():
+    """Return what this process answered, in numbers."""
+    from chalicelib.metrics import metrics
+
+    return metrics(app.current_request, app.request_id, app.counts)
 
 
 @app.route("/health/live", methods=["GET"], scope=None)

@@ -187,6 +187,17 @@ def sent_fields(request: Request) -> dict[str, str]:
     return json_body(request, FieldsIn).fields
 
 
+class MoveIn(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of POST activate and rollback."""
+
+    expected: Annotated[int, msgspec.Meta(ge=1)] | None = None
+
+
+def sent_move(request: Request) -> int | None:
+    """Return the sequence number that a move expects; None where there is no body, or none in it."""
+    return json_body(request, MoveIn).expected if _raw_body(request) else None
+
+
 def bounded(context: dict[str, Any]) -> dict[str, Any]:
     """Return a context no larger than that of an event: what it costs grows with the number of its values."""
     size = len(json.dumps(context, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass"))

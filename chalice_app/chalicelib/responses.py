@@ -11,8 +11,11 @@ from chalice import Response
 from chalicelib.cursors import cursor_of
 
 if TYPE_CHECKING:
+    from recsys.artifacts import Pointer
     from recsys.serving import RankedItem, RankedList, ScoredItem, ScoredItems
     from recsys.serving.because import Rows
+    from recsys.serving.online.erasures import Erased
+    from recsys.serving.people import HeldAndTrained
 
 SECURITY = {
     "Cache-Control": "no-store",
@@ -87,6 +90,34 @@ def scored(request_id: str, found: ScoredItems, *, explain: bool) -> Response:
     """Return predictions in the order they were asked for, with what each consists of where that is wanted."""
     items = [{"item": one.item, "score": one.score, **(_explained(one) if explain else {})} for one in found.items]
     return FromModel(request_id, {"items": items}, found)
+
+
+def held(request_id: str, user: str, found: HeldAndTrained) -> Response:
+    """Return what is held of a user, the newest events first."""
+    history = [
+        {
+            "event_id": one.event_id,
+            "item": one.item,
+            "event": one.event,
+            "value": one.value,
+            "timestamp": one.timestamp_s,
+        }
+        for one in reversed(found.held.events)
+    ]
+    told = {"user": user, "profile": found.held.profile, "history": history, "history_total": found.held.total}
+    return answer(request_id, {**told, "trained": found.trained, "model_version": found.model_version})
+
+
+def erased(request_id: str, user: str, found: Erased) -> Response:
+    """Return what was removed of a user, and what will be."""
+    from recsys.serving.people import PENDING
+
+    return answer(request_id, {"user": user, "erased": found._asdict(), "pending": PENDING})
+
+
+def moved(request_id: str, pointer: Pointer) -> Response:
+    """Return what is in service after a move."""
+    return answer(request_id, {"version": pointer.version, "sequence": pointer.sequence, "previous": pointer.previous})
 
 
 def _explained(one: ScoredItem) -> dict[str, Any]:

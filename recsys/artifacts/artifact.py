@@ -30,10 +30,13 @@ class _AllBut(Container[str]):
         return name not in self._names
 
 
+USER_IDS = tuple(f"user_ids_{a}" for a in ("text", "offsets", "order"))
+"""The arrays that name the users."""
+
 ITEM_SIDE = _AllBut(
     "user_vectors",
     "query_user_bias",
-    *(f"user_ids_{a}" for a in ("text", "offsets", "order")),
+    *USER_IDS,
     *(f"history_{a}" for a in ("indptr", "items", "weights")),
     *TREND,
 )
@@ -115,6 +118,14 @@ def item_side(stored: StoredArrays) -> tuple[Factors, IdMap, NDArray[np.float32]
         if len(items) != len(factors.item_bias) or not np.isfinite(counts).all():
             raise DataError("item ids and vectors differ in length, or a count is not finite")
         return factors, items, counts, Codes.from_arrays(arrays, len(items), factors.width)
+    except _UNFIT as error:
+        raise ArtifactError(f"version {stored.manifest.version} is incomplete: {error}") from error
+
+
+def user_ids(stored: StoredArrays) -> IdMap:
+    """Users of an artefact, from the arrays of `USER_IDS`."""
+    try:
+        return _ids(stored.arrays, "user_ids")
     except _UNFIT as error:
         raise ArtifactError(f"version {stored.manifest.version} is incomplete: {error}") from error
 

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
-from recsys.aws import catalogue_items
+from recsys.aws import catalogue_items, erasure_items
 from recsys.aws.batches import Item, delete, put, read_items, write_items
 from recsys.aws.catalogue_items import head_key, head_of
 from recsys.aws.client import Client
+from recsys.aws.erasure_items import tombstone_key, whole_key
 from recsys.aws.event_items import event_of, events_of_user, insert_events
 from recsys.aws.key_items import DynamoKeys
-from recsys.aws.packed_items import PARTS, get_item, get_packed, items_of, key, put_packed, unpacked
+from recsys.aws.packed_items import PARTS, get_item, items_of, key, put_packed, unpacked
 from recsys.aws.tally_items import read_tally
 from recsys.errors import ArtifactError, DataError
 from recsys.events import InteractionEvent
 from recsys.serving.online import NO_END, CatalogueHead, EventQueue, ItemChange, StoredEvent, StoredList, UserState
+from recsys.serving.online.erasures import Erased, Erasure, Held, digest_of, left_out, newest
 from recsys.serving.online.tally import Tally
 
 _LARGEST_DESCRIPTION = 400_000  # and the rest of an item's 409,600 bytes for its keys
@@ -45,28 +47,38 @@ class DynamoOnlineStore:
         self._client = client
         self.keys = DynamoKeys(client, table)
 
-    def put_users(self, namespace: str, version: str, states: Iterable[tuple[str, UserState]]) -> None:
+    def put_users(
+        self, namespace: str, version: str, states: Iterable[tuple[str, UserState]], *, erasures: int = 0
+    ) -> None:
         """See `OnlineStore.put_users`."""
-        self._put_packed("S", f"{namespace}#{version}", states)
+        self._put_packed("S", namespace, version, states, erasures)
+        self._write([put(whole_key(namespace, version))])
+
+    def has_users(self, namespace: str, version: str) -> bool:
+        """See `OnlineStore.has_users`."""
+        return get_item(self._client, self.table, whole_key(namespace, version)) is not None
 
     def user_state(self, namespace: str, version: str, user: str) -> UserState | None:
         """See `OnlineStore.user_state`."""
-        packed = self._packed("S", f"{namespace}#{version}", user)
+        packed = self._packed("S", namespace, version, user)
         return None if packed is None else UserState.from_bytes(packed)
 
-    def put_lists(self, namespace: str, version: str, lists: Iterable[tuple[str, StoredList]]) -> None:
+    def put_lists(
+        self, namespace: str, version: str, lists: Iterable[tuple[str, StoredList]], *, erasures: int = 0
+    ) -> None:
         """See `OnlineStore.put_lists`."""
-        self._put_packed("L", f"{namespace}#{version}", lists)
+        self._put_packed("L", namespace, version, lists, erasures)
 
     def user_list(self, namespace: str, version: str, user: str) -> StoredList | None:
         """See `OnlineStore.user_list`."""
-        packed = self._packed("L", f"{namespace}#{version}", user)
+        packed = self._packed("L", namespace, version, user)
         return None if packed is None else StoredList.from_bytes(packed)
 
     def drop_version(self, namespace: str, version: str) -> None:
         """See `OnlineStore.drop_version`. Item by item: a call that failed is continued by the next."""
         owner = f"{namespace}#{version}"
         with _reading("version"):
+            self._write([delete(whole_key(namespace, version))])
             self._write(
                 delete({"pk": item["pk"], "sk": item["sk"]})
                 for kind in ("S", "L", PARTS)
@@ -84,6 +96,11 @@ class DynamoOnlineStore:
             distinct.setdefault(one.event_id, one)
         with _reading("event"):
             stored, new = insert_events(self._client, self.table, namespace, list(distinct.values()))
+        # Looked for after they are stored, as the erasure looks for events after its tombstone: one finds the other.
+        erased = self.erasures_of(namespace, {one.event.user for one in stored})
+        if old := [one for one in stored if _is_older(one, erased)]:
+            erasure_items.remove_events(self._client, self.table, namespace, old)
+            stored, new = [one for one in stored if one not in old], max(0, new - len(old))
         if self.queue is not None and stored:
             self.queue.send(namespace, stored)
         return new
@@ -147,12 +164,9 @@ class DynamoOnlineStore:
 
     def user_and_head(self, namespace: str, version: str, user: str) -> tuple[UserState | None, CatalogueHead]:
         """See `OnlineStore.user_and_head`."""
-        owner, of_head = f"{namespace}#{version}", head_key(namespace)
+        of_head = head_key(namespace)
         with _reading("user state or catalogue"):
-            found = read_items(self._client, self.table, [key("S", owner, user), of_head])
-            head = next((one for one in found if one["pk"] == of_head["pk"]), None)
-            of_user = next((one for one in found if one["pk"] != of_head["pk"]), None)
-            packed = None if of_user is None else unpacked(self._client, self.table, owner, of_user)
+            packed, (head,) = self._packed_and("S", namespace, version, user, of_head)
             return None if packed is None else UserState.from_bytes(packed), head_of(head)
 
     def all_items(self, namespace: str) -> dict[str, dict[str, Any]]:
@@ -174,10 +188,35 @@ class DynamoOnlineStore:
         """
         texts = _texts(profiles)
         self._write(put(key("P", namespace, name) | {"json": {"S": text}}) for name, text in texts.items())
+        erased = {one.digest for one in self.erasures(namespace)}  # last, as of `append_events`
+        self._write(delete(key("P", namespace, name)) for name in texts if digest_of(namespace, name) in erased)
 
     def all_user_profiles(self, namespace: str) -> dict[str, dict[str, Any]]:
         """See `OnlineStore.all_user_profiles`."""
         return self._all_described("P", namespace)
+
+    def held(self, namespace: str, user: str, *, limit: int) -> Held:
+        """See `OnlineStore.held`."""
+        with _reading("event or profile"):
+            return erasure_items.held(self._client, self.table, namespace, user, limit)
+
+    def erase_user(self, namespace: str, user: str, *, versions: Collection[str]) -> Erased:
+        """See `OnlineStore.erase_user`."""
+        with _reading("event or erasure"):
+            return erasure_items.erase(self._client, self.table, namespace, user, versions)
+
+    def erasures(self, namespace: str) -> list[Erasure]:
+        """See `OnlineStore.erasures`."""
+        with _reading("erasure"):
+            return erasure_items.erasures(self._client, self.table, namespace)
+
+    def erasures_of(self, namespace: str, users: Collection[str]) -> dict[str, Erasure]:
+        """See `OnlineStore.erasures_of`."""
+        with _reading("erasure"):
+            return erasure_items.erasures_of(self._client, self.table, namespace, users)
+
+    def purge(self) -> None:
+        """See `OnlineStore.purge`; DynamoDB keeps no log of its own but for backups."""
 
     def check(self) -> None:
         """See `OnlineStore.check`."""
@@ -191,12 +230,36 @@ class DynamoOnlineStore:
         if self.queue is not None:
             self.queue.close()
 
-    def _put_packed(self, kind: str, owner: str, records: Iterable[tuple[str, UserState | StoredList]]) -> None:
-        put_packed(self._client, self.table, kind, owner, records)
+    def _put_packed(
+        self,
+        kind: str,
+        namespace: str,
+        version: str,
+        records: Iterable[tuple[str, UserState | StoredList]],
+        erasures: int,
+    ) -> None:
+        owner, before = f"{namespace}#{version}", self.erasures(namespace)
+        is_erased = left_out(namespace, before, erasures)
+        kept = (one for one in records if not is_erased(one[0]))
+        put_packed(self._client, self.table, kind, owner, kept, {"erasures": {"N": str(erasures)}} if erasures else {})
+        if late := {one.digest for one in self.erasures(namespace) if one.number > newest(before)}:
+            erasure_items.remove_older(self._client, self.table, kind, owner, late)
 
-    def _packed(self, kind: str, owner: str, user: str) -> bytes | None:
+    def _packed(self, kind: str, namespace: str, version: str, user: str) -> bytes | None:
         with _reading("user state or list"):
-            return get_packed(self._client, self.table, kind, owner, user)
+            return self._packed_and(kind, namespace, version, user)[0]
+
+    def _packed_and(
+        self, kind: str, namespace: str, version: str, user: str, *others: Item
+    ) -> tuple[bytes | None, list[Item | None]]:
+        """Return a record, unless its user was erased since it was made, and other items, by one read."""
+        owner, tombstone = f"{namespace}#{version}", tombstone_key(namespace, user)
+        wanted = [key(kind, owner, user), tombstone, *others]
+        found = {one["pk"]["S"]: one for one in read_items(self._client, self.table, wanted)}
+        record, erasure, *rest = (found.get(one["pk"]["S"]) for one in wanted)
+        if record is None or erasure_items.is_older(record, erasure):
+            return None, rest
+        return unpacked(self._client, self.table, owner, record), rest
 
     def _all_described(self, kind: str, namespace: str) -> dict[str, dict[str, Any]]:
         with _reading("item or profile"):
@@ -208,6 +271,11 @@ class DynamoOnlineStore:
 
     def _write(self, writes: Iterable[dict[str, Any]]) -> None:
         write_items(self._client, self.table, writes)
+
+
+def _is_older(stored: StoredEvent, erased: Mapping[str, Erasure]) -> bool:
+    erasure = erased.get(stored.event.user)
+    return erasure is not None and erasure.covers(stored.position, stored.event.timestamp_s)
 
 
 def _texts(described: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from recsys.aws.client import AwsError, Client, tries
 from recsys.aws.tally_items import put_tally
 from recsys.errors import StorageError
 from recsys.events import InteractionEvent
-from recsys.serving.online import POSITIONS_A_SECOND, StoredEvent
+from recsys.serving.online import NO_END, POSITIONS_A_SECOND, StoredEvent
 
 _EVENTS = 49  # of two items each, and the tally: DynamoDB takes 100 in a transaction
 _KEPT_S = 30 * 86_400
@@ -40,7 +40,7 @@ def insert_events(
 
 
 def events_of_user(
-    client: Client, table: str, namespace: str, user: str, after: int, through: int, **more: Any
+    client: Client, table: str, namespace: str, user: str, after: int, through: int = NO_END, **more: Any
 ) -> Iterator[Item]:
     """Yield the items of a user's events beyond a position and up to another."""
     if through <= after:
@@ -52,6 +52,17 @@ def events_of_user(
 def event_of(item: Item) -> StoredEvent:
     """Return the event an item holds; KeyError, TypeError, ValueError or DataError if it is another item."""
     return StoredEvent(int(item["position"]["N"]), InteractionEvent(**json.loads(item["event"]["S"])))
+
+
+def keys_of(namespace: str, stored: StoredEvent) -> tuple[Item, Item]:
+    """Return the keys of an event: by its id, and by its place in its user's order."""
+    by_id = {"pk": {"S": f"D#{namespace}#{stored.event.event_id}"}, "sk": {"S": "event"}}
+    return by_id, {"pk": {"S": f"E#{namespace}#{stored.event.user}"}, "sk": {"S": _sort_key(stored.position)}}
+
+
+def next_position() -> int:
+    """Return the position of what happens now."""
+    return _positions.next()
 
 
 class _Positions:
@@ -102,9 +113,7 @@ def _puts(table: str, namespace: str, stored: StoredEvent, expires_s: int) -> It
         "event": {"S": json.dumps(vars(stored.event), ensure_ascii=False, default=dict)},
         "expires": {"N": str(expires_s)},
     }
-    by_id = {"pk": {"S": f"D#{namespace}#{stored.event.event_id}"}, "sk": {"S": "event"}}
-    by_user = {"pk": {"S": f"E#{namespace}#{stored.event.user}"}, "sk": {"S": _sort_key(stored.position)}}
-    for key in (by_id, by_user):
+    for key in keys_of(namespace, stored):
         yield {
             "Put": {
                 "TableName": table,

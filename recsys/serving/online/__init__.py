@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from recsys.errors import ArtifactError
 from recsys.events import InteractionEvent
+from recsys.serving.online.erasures import Erased, Erasure, Held
 from recsys.serving.online.keys import KeyStore
 
 if TYPE_CHECKING:
@@ -128,14 +129,24 @@ class ItemChange(NamedTuple):
 class OnlineStore(Protocol):
     """User states and lists by (namespace, version, user), events by arrival, item metadata. Raises `StorageError`."""
 
-    def put_users(self, namespace: str, version: str, states: Iterable[tuple[str, UserState]]) -> None:
-        """Store or overwrite the states of a version."""
+    def put_users(
+        self, namespace: str, version: str, states: Iterable[tuple[str, UserState]], *, erasures: int = 0
+    ) -> None:
+        """Store or overwrite the states of a version, all of those it has.
+
+        Users erased after the first `erasures` erasures, those its training knew of, are left out.
+        """
+
+    def has_users(self, namespace: str, version: str) -> bool:
+        """Whether the states of a version were stored to the end, and not dropped since."""
 
     def user_state(self, namespace: str, version: str, user: str) -> UserState | None:
         """Return a user's state in a version, None if the version does not know the user."""
 
-    def put_lists(self, namespace: str, version: str, lists: Iterable[tuple[str, StoredList]]) -> None:
-        """Store or overwrite the lists a version gives its users."""
+    def put_lists(
+        self, namespace: str, version: str, lists: Iterable[tuple[str, StoredList]], *, erasures: int = 0
+    ) -> None:
+        """Store or overwrite the lists a version gives its users; users are left out as of `put_users`."""
 
     def user_list(self, namespace: str, version: str, user: str) -> StoredList | None:
         """Return a user's list of a version, None if no job stored one."""
@@ -144,7 +155,10 @@ class OnlineStore(Protocol):
         """Remove the user states and lists of a version; nothing happens if there are none."""
 
     def append_events(self, namespace: str, events: Sequence[InteractionEvent]) -> int:
-        """Store events durably, all or none; return how many were new. A known `event_id` changes nothing."""
+        """Store events durably, all or none; return how many were new. A known `event_id` changes nothing.
+
+        Nor does an event of before the erasure of its user.
+        """
 
     def recent_events(
         self, namespace: str, user: str, *, after: int, through: int = NO_END, limit: int
@@ -192,7 +206,7 @@ class OnlineStore(Protocol):
         """Return what is known of those of the given items that are in the catalogue."""
 
     def put_user_profiles(self, namespace: str, profiles: Mapping[str, Mapping[str, Any]]) -> None:
-        """Store or replace what is known of users, all or none."""
+        """Store or replace what is known of users, all or none; nothing of those who were erased."""
 
     def all_user_profiles(self, namespace: str) -> dict[str, dict[str, Any]]:
         """Return what is known of all users, by user in ascending order: what a model is trained on."""
@@ -200,6 +214,26 @@ class OnlineStore(Protocol):
     @property
     def keys(self) -> KeyStore:
         """The keys of those who may ask."""
+
+    def held(self, namespace: str, user: str, *, limit: int) -> Held:
+        """Return profile and newest events of a user."""
+
+    def erase_user(self, namespace: str, user: str, *, versions: Collection[str]) -> Erased:
+        """Leave a tombstone, then remove states, lists, events and profile of a user.
+
+        From the tombstone on no state or list of before is read, and none comes back. A call that failed, or whose
+        process ended, is completed by the same call; it erases what came since as well. `versions` are those that may
+        have states or lists, where the store cannot tell.
+        """
+
+    def erasures(self, namespace: str) -> list[Erasure]:
+        """Return the newest erasure of every user who was erased, by number."""
+
+    def erasures_of(self, namespace: str, users: Collection[str]) -> dict[str, Erasure]:
+        """Return the newest erasures of those of some users who were erased."""
+
+    def purge(self) -> None:
+        """Empty what the store itself keeps of what was removed, as a write-ahead log."""
 
     def check(self) -> None:
         """Raise `StorageError` if the store cannot be read."""

@@ -7,7 +7,7 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -22,9 +22,11 @@ from recsys.serving.online import (
     StoredEvent,
     StoredList,
     UserState,
+    sqlite_erasures,
     sqlite_items,
     sqlite_keys,
 )
+from recsys.serving.online.erasures import Erased, Erasure, Held, left_out
 from recsys.serving.online.sqlite_keys import SQLiteKeys
 
 if TYPE_CHECKING:
@@ -68,18 +70,30 @@ class SQLiteOnlineStore:
         self._counts = _Connection(path, wait_s=0.25)
         self.keys = SQLiteKeys(self._reads, self._writes, self._counts)
 
-    def put_users(self, namespace: str, version: str, states: Iterable[tuple[str, UserState]]) -> None:
+    def put_users(
+        self, namespace: str, version: str, states: Iterable[tuple[str, UserState]], *, erasures: int = 0
+    ) -> None:
         """See `OnlineStore.put_users`."""
-        self._put_packed("users", namespace, version, states)
+        self._put_packed("users", namespace, version, states, erasures)
+        with self._transaction("storing users") as db:
+            db.execute("INSERT OR IGNORE INTO whole_versions VALUES (?, ?)", (namespace, version))
+
+    def has_users(self, namespace: str, version: str) -> bool:
+        """See `OnlineStore.has_users`."""
+        with self._reads.held("reading the online store") as db:
+            asked = "SELECT 1 FROM whole_versions WHERE namespace = ? AND version = ?"
+            return db.execute(asked, (namespace, version)).fetchone() is not None
 
     def user_state(self, namespace: str, version: str, user: str) -> UserState | None:
         """See `OnlineStore.user_state`."""
         packed = self._packed("state FROM users", namespace, version, user)
         return None if packed is None else UserState.from_bytes(packed)
 
-    def put_lists(self, namespace: str, version: str, lists: Iterable[tuple[str, StoredList]]) -> None:
+    def put_lists(
+        self, namespace: str, version: str, lists: Iterable[tuple[str, StoredList]], *, erasures: int = 0
+    ) -> None:
         """See `OnlineStore.put_lists`."""
-        self._put_packed("lists", namespace, version, lists)
+        self._put_packed("lists", namespace, version, lists, erasures)
 
     def user_list(self, namespace: str, version: str, user: str) -> StoredList | None:
         """See `OnlineStore.user_list`."""
@@ -89,13 +103,17 @@ class SQLiteOnlineStore:
     def drop_version(self, namespace: str, version: str) -> None:
         """See `OnlineStore.drop_version`."""
         with self._transaction("dropping a version") as db:
-            for table in ("users", "lists"):
+            for table in ("whole_versions", "users", "lists"):
                 db.execute(f"DELETE FROM {table} WHERE namespace = ? AND version = ?", (namespace, version))
 
     def append_events(self, namespace: str, events: Sequence[InteractionEvent]) -> int:
         """See `OnlineStore.append_events`."""
-        rows = [(namespace, *_row(one)) for one in events]
         with self._transaction("storing events") as db:
+            erased = sqlite_erasures.erasures_of(db, namespace, {one.user for one in events})
+            if erased:
+                old = (one.user in erased and erased[one.user].covers(None, one.timestamp_s) for one in events)
+                events = [one for one, is_old in zip(events, old, strict=True) if not is_old]
+            rows = [(namespace, *_row(one)) for one in events]
             before = db.total_changes
             db.executemany(f"INSERT OR IGNORE INTO events (namespace, {_EVENT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
             return db.total_changes - before
@@ -198,11 +216,42 @@ class SQLiteOnlineStore:
         """See `OnlineStore.put_user_profiles`."""
         rows = [(namespace, user, json.dumps(dict(one), allow_nan=False)) for user, one in profiles.items()]
         with self._transaction("storing profiles") as db:
-            db.executemany("INSERT OR REPLACE INTO profiles VALUES (?, ?, ?)", rows)
+            is_erased = left_out(namespace, sqlite_erasures.erasures(db, namespace))
+            kept = (row for row in rows if not is_erased(row[1]))
+            db.executemany("INSERT OR REPLACE INTO profiles VALUES (?, ?, ?)", kept)
 
     def all_user_profiles(self, namespace: str) -> dict[str, dict[str, Any]]:
         """See `OnlineStore.all_user_profiles`."""
         return self._all("user, profile FROM profiles", "user", namespace)
+
+    def held(self, namespace: str, user: str, *, limit: int) -> Held:
+        """See `OnlineStore.held`."""
+        with self._reads.held("reading what is held of a user") as db:
+            profile = sqlite_erasures.profile(db, namespace, user)
+            asked = "SELECT count(*) FROM events WHERE namespace = ? AND user = ?"
+            (total,) = db.execute(asked, (namespace, user)).fetchone()
+        newest = self.recent_events(namespace, user, after=0, limit=limit)
+        return Held(profile, [one.event for one in newest], total)
+
+    def erase_user(self, namespace: str, user: str, *, versions: Collection[str]) -> Erased:
+        """See `OnlineStore.erase_user`; all of it in one transaction."""
+        with self._transaction("erasing a user") as db:
+            return sqlite_erasures.erase(db, namespace, user)
+
+    def erasures(self, namespace: str) -> list[Erasure]:
+        """See `OnlineStore.erasures`."""
+        with self._reads.held("reading erasures") as db:
+            return sqlite_erasures.erasures(db, namespace)
+
+    def erasures_of(self, namespace: str, users: Collection[str]) -> dict[str, Erasure]:
+        """See `OnlineStore.erasures_of`."""
+        with self._reads.held("reading erasures") as db:
+            return sqlite_erasures.erasures_of(db, namespace, users)
+
+    def purge(self) -> None:
+        """See `OnlineStore.purge`; what is deleted is overwritten, but not in the log it was written to before."""
+        with self._writes.held("emptying the write-ahead log") as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def check(self) -> None:
         """See `OnlineStore.check`."""
@@ -215,12 +264,19 @@ class SQLiteOnlineStore:
             one.close()
 
     def _put_packed(
-        self, table: str, namespace: str, version: str, records: Iterable[tuple[str, UserState | StoredList]]
+        self,
+        table: str,
+        namespace: str,
+        version: str,
+        records: Iterable[tuple[str, UserState | StoredList]],
+        erasures: int,
     ) -> None:
         rows = ((namespace, version, user, one.to_bytes()) for user, one in records)
         while some := list(islice(rows, _ROWS_A_TRANSACTION)):
             with self._transaction(f"storing {table}") as db:
-                db.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?, ?)", some)
+                is_erased = left_out(namespace, sqlite_erasures.erasures(db, namespace), erasures)
+                kept = (row for row in some if not is_erased(row[2]))
+                db.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?, ?)", kept)
 
     def _packed(self, selected: str, namespace: str, version: str, user: str) -> bytes | None:
         with self._reads.held("reading the online store") as db:
@@ -280,6 +336,7 @@ class _Connection:
                 _migrate(db)
                 sqlite_items.create(db)
                 db.executescript(sqlite_keys.TABLES)
+                sqlite_erasures.create(db)
         except (sqlite3.Error, StorageError):
             db.close()
             raise

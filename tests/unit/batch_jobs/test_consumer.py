@@ -18,6 +18,7 @@ from batch_jobs.log_files import LocalLogFiles
 from recsys.aws.client import AwsError
 from recsys.aws.log_files import S3LogFiles
 from recsys.errors import DataError
+from recsys.serving import MemoryOnlineStore
 from recsys.serving.online import POSITIONS_A_SECOND
 
 GOOD = json.loads(records("shop", stored("u", "i", context={"device": "tv", "n": 1}))[0]["body"])
@@ -164,7 +165,7 @@ class Refusing:
 
 def test_storage_that_refuses_fails_every_message(log):
     batch = [records("shop", stored("u", f"i{n}"))[0] for n in range(5)]
-    assert take_in(S3LogFiles("bucket", Refusing()), batch) == [one["messageId"] for one in batch]
+    assert take_in(S3LogFiles("bucket", Refusing()), MemoryOnlineStore(), batch) == [one["messageId"] for one in batch]
 
 
 def test_the_consumer_needs_neither_arrow_nor_the_models():
