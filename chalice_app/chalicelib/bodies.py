@@ -13,6 +13,7 @@ from chalicelib.rules import RulesIn, rules_of
 from recsys.errors import DataError
 from recsys.events import LARGEST_CONTEXT_BYTES, InteractionEvent
 from recsys.ids import encode_id
+from recsys.impressions import MAX_SHOWN, ImpressionEvent, Shown
 from recsys.serving import SessionEvent
 
 MAX_EVENTS = 500
@@ -23,7 +24,11 @@ Body = TypeVar("Body", bound=msgspec.Struct)
 
 def json_body(request: Request, body_type: type[Body]) -> Body:
     """Return the body as `body_type`: 415, 413, 400 or 422 for what cannot be it."""
-    parsed = parsed_body(request)
+    return converted(parsed_body(request), body_type)
+
+
+def converted(parsed: dict[str, Any], body_type: type[Body]) -> Body:
+    """Return a parsed body as `body_type`, or 422 naming the field that cannot be it."""
     try:
         return msgspec.convert(parsed, body_type)
     except msgspec.ValidationError as error:
@@ -56,7 +61,7 @@ def _raw_body(request: Request) -> bytes:
     return raw.encode() if isinstance(raw, str) else raw
 
 
-class EventIn(msgspec.Struct, forbid_unknown_fields=True):
+class EventIn(msgspec.Struct, forbid_unknown_fields=True, tag_field="type", tag="interaction"):
     """One interaction as it is sent; `timestamp` in UTC seconds."""
 
     event_id: str
@@ -68,22 +73,55 @@ class EventIn(msgspec.Struct, forbid_unknown_fields=True):
     context: dict[str, Any] = {}
 
 
+class ShownIn(msgspec.Struct, forbid_unknown_fields=True):
+    """One item of a list that was shown; `propensity` as the answer said it."""
+
+    item: str
+    propensity: float | None = None
+
+
+class ImpressionIn(msgspec.Struct, forbid_unknown_fields=True, tag_field="type", tag="impression"):
+    """A list that was shown, the first item first; what is no item or time is as the answer said it."""
+
+    event_id: str
+    user: str
+    timestamp: float
+    request_id: str
+    model_version: str
+    items: Annotated[list[ShownIn], msgspec.Meta(min_length=1, max_length=MAX_SHOWN)]
+    variant: str | None = None
+    strategy: str | None = None
+
+
 class EventsIn(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of POST events."""
+    """The body of POST events; one that has no `type` is an interaction."""
 
-    events: Annotated[list[EventIn], msgspec.Meta(min_length=1, max_length=MAX_EVENTS)]
+    events: Annotated[list[EventIn | ImpressionIn], msgspec.Meta(min_length=1, max_length=MAX_EVENTS)]
 
 
-def sent_events(request: Request) -> list[InteractionEvent]:
+def sent_events(request: Request) -> tuple[list[InteractionEvent], list[ImpressionEvent]]:
     """Return the events of the body, validated; a problem names the field at fault as ``events[3].user``."""
-    return [_event_of(place, sent) for place, sent in enumerate(json_body(request, EventsIn).events)]
+    parsed = parsed_body(request)
+    for one in parsed["events"] if isinstance(parsed.get("events"), list) else ():
+        if isinstance(one, dict):
+            one.setdefault("type", "interaction")
+    events: list[InteractionEvent] = []
+    shown: list[ImpressionEvent] = []
+    for place, sent in enumerate(converted(parsed, EventsIn).events):
+        event = _event_of(place, sent)
+        shown.append(event) if isinstance(event, ImpressionEvent) else events.append(event)
+    return events, shown
 
 
-def _event_of(place: int, sent: EventIn) -> InteractionEvent:
+def _event_of(place: int, sent: EventIn | ImpressionIn) -> InteractionEvent | ImpressionEvent:
     try:
-        return InteractionEvent(
-            sent.event_id, sent.user, sent.item, sent.timestamp, sent.event, sent.value, sent.context
-        )
+        if isinstance(sent, EventIn):
+            return InteractionEvent(
+                sent.event_id, sent.user, sent.item, sent.timestamp, sent.event, sent.value, sent.context
+            )
+        items = tuple(Shown(one.item, one.propensity) for one in sent.items)
+        answer = sent.request_id, sent.model_version, items, sent.variant, sent.strategy
+        return ImpressionEvent(sent.event_id, sent.user, sent.timestamp, *answer)
     except DataError as error:
         raise Problem(422, error.reason, field=f"events[{place}].{error.field}"[:200]) from None
 

@@ -40,6 +40,7 @@ class FromModel(Response):
             "model_version": found.model_version,
             "strategy": found.strategy,
             "degraded": found.degraded,
+            "variant": found.variant,
             "request_id": request_id,
         }
         super().__init__(_json(body), dict(HEADERS))
@@ -48,7 +49,10 @@ class FromModel(Response):
 
 def ranked(request_id: str, found: RankedList) -> Response:
     """Return a list in the shape every list has."""
-    items = [{"item": one.item, "score": one.score, "reason": one.reason} for one in found.items]
+    items: list[dict[str, Any]] = [{"item": one.item, "score": one.score, "reason": one.reason} for one in found.items]
+    if found.items and found.items[0].propensity is not None:
+        for told, one in zip(items, found.items, strict=True):
+            told["propensity"] = one.propensity
     return FromModel(request_id, items, found)
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recsys.aws import catalogue_items
 from recsys.aws.batches import Item, delete, put, read_items, write_items
@@ -14,9 +14,12 @@ from recsys.aws.catalogue_items import head_key, head_of
 from recsys.aws.client import Client
 from recsys.aws.event_items import event_of, events_of_user, insert_events
 from recsys.aws.packed_items import PARTS, get_item, get_packed, items_of, key, put_packed, unpacked
-from recsys.errors import ArtifactError, DataError
+from recsys.errors import ArtifactError, DataError, StorageError
 from recsys.events import InteractionEvent
 from recsys.serving.online import CatalogueHead, EventQueue, ItemChange, StoredList, UserState
+
+if TYPE_CHECKING:
+    from recsys.impressions import ImpressionEvent
 
 _LARGEST_DESCRIPTION = 400_000  # and the rest of an item's 409,600 bytes for its keys
 
@@ -83,6 +86,17 @@ class DynamoOnlineStore:
         if self.queue is not None and stored:
             self.queue.send(namespace, stored)
         return new
+
+    def append_impressions(self, namespace: str, impressions: Sequence[ImpressionEvent]) -> int:
+        """See `OnlineStore.append_impressions`. They go to the queue and nowhere else; all of them count as new.
+
+        After a failure some may be on their way; the same call again sends all, and the log counts each once.
+        """
+        if self.queue is None:
+            raise StorageError("impressions reach the log through a queue. Name one by RECSYS_QUEUE")
+        distinct = {one.event_id: one for one in impressions}
+        self.queue.send_impressions(namespace, list(distinct.values()))
+        return len(distinct)
 
     def recent_events(self, namespace: str, user: str, *, after: int, limit: int) -> list[InteractionEvent]:
         """See `OnlineStore.recent_events`."""

@@ -7,7 +7,7 @@ is asked for.
 from __future__ import annotations
 
 from threading import RLock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 _CHANGES = 10_000
 """Asked for at once."""
+_VERSIONS = 3
+"""Of which something is kept: an experiment's, in turns."""
+
+Kept = TypeVar("Kept")
 
 
 class Catalogue:
@@ -38,8 +42,8 @@ class Catalogue:
         self.head, self.is_known = CatalogueHead(), False
         self.removed: frozenset[str] = frozenset()
         self._table: Table | None = None
-        self._shown: tuple[str, frozenset[str], NDArray[np.bool_] | None] | None = None
-        self._view: View | None = None
+        self._shown: dict[str, tuple[frozenset[str], NDArray[np.bool_] | None]] = {}  # by version, oldest first
+        self._views: dict[str, View] = {}
 
     def refresh(self, head: CatalogueHead) -> None:
         """Take note of every change up to a head that was just read; stay as it is where that fails."""
@@ -57,16 +61,18 @@ class Catalogue:
 
     def shown(self, model: ServedModel) -> NDArray[np.bool_] | None:
         """Return which items of a model were not deleted; None if none was."""
-        kept = self._shown
-        if kept is None or kept[0] != model.manifest.version or kept[1] is not self.removed:
+        kept = self._shown.get(model.manifest.version)
+        if kept is None or kept[0] is not self.removed:
             removed = self.removed
             rows = [row for item in removed if (row := model.items.row(item)) >= 0]
             bits = None
             if rows:
                 bits = np.ones(len(model.items), np.bool_)
                 bits[rows] = False
-            self._shown = kept = (model.manifest.version, removed, bits)
-        return kept[2]
+            kept = removed, bits
+            with self._lock:
+                _keep(self._shown, model.manifest.version, kept)
+        return kept[1]
 
     def view(self, model: ServedModel) -> View:
         """Return the catalogue beside the rows of a model."""
@@ -76,9 +82,10 @@ class Catalogue:
         with self._lock:
             if self._table is None:
                 self._table = self._read(Table.empty(self.head.fields), self.head)
-            view = self._view
+            view = self._views.get(model.manifest.version)
             if view is None or view.model is not model or view.table is not self._table:
-                self._view = view = View(model, self._table, self.shown(model), view)
+                view = View(model, self._table, self.shown(model), view)
+                _keep(self._views, model.manifest.version, view)
             return view
 
     def _read(self, table: Table, head: CatalogueHead) -> Table:
@@ -92,3 +99,11 @@ class Catalogue:
                 break  # a change that nobody was told of yet
             table = table.after(changes)
         return table
+
+
+def _keep(kept: dict[str, Kept], version: str, one: Kept) -> None:
+    """Put what belongs to a version in the place of what did before; the version that came first goes."""
+    kept.pop(version, None)
+    for oldest in list(kept)[: 1 - _VERSIONS]:
+        del kept[oldest]
+    kept[version] = one

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.errors import ArtifactError, StorageError, UnknownItemError
+from recsys.errors import ArtifactError, NotFoundError, RecsysError, StorageError, UnknownItemError
 from recsys.events import InteractionEvent
 from recsys.index import Exclusions
 from recsys.serving.catalogue import Catalogue
@@ -20,6 +20,8 @@ from recsys.serving.online import OnlineStore
 from recsys.serving.query import CONTEXT, Query
 
 if TYPE_CHECKING:
+    from recsys.impressions import ImpressionEvent
+    from recsys.serving.experiments import Variant
     from recsys.serving.rules import Rules
     from recsys.serving.scores import ScoredItems
 
@@ -44,6 +46,8 @@ class RankedList(NamedTuple):
         Where the scores come from: the kind of the model (als, ...), fold_in, context, popular or similar.
     degraded : bool
         Something the answer should have used was out of reach.
+    variant : str, optional
+        Of the experiment; None without one, and where the variant's version is gone and the one in service answers.
     """
 
     items: tuple[RankedItem, ...]
@@ -51,6 +55,7 @@ class RankedList(NamedTuple):
     model_created_at: str
     strategy: str
     degraded: bool = False
+    variant: str | None = None
 
 
 class RecommendationService:
@@ -79,6 +84,7 @@ class RecommendationService:
         context: Mapping[str, Any] | None = None,
         events: Sequence[SessionEvent] = (),
         rules: Rules | None = None,
+        request_id: str | None = None,
     ) -> RankedList:
         """Return the top-k for a user, without what they have; popular items for somebody of whom nothing is known.
 
@@ -99,6 +105,8 @@ class RecommendationService:
             Counted after the stored ones, and not stored.
         rules : Rules, optional
             Filters, boosts and the like over the catalogue's declared fields.
+        request_id : str, optional
+            What places that an experiment explores are drawn by; without one none is explored.
 
         Raises
         ------
@@ -110,7 +118,7 @@ class RecommendationService:
         StorageError
             If rules are given, the catalogue was never read, and cannot be.
         """
-        model = self.models.current(namespace)
+        model, variant, missed = self._served(namespace, user)
         query, known = self._asked(namespace, user, model, context or {}, events)
         exclude = Exclusions.of_one(known.seen)
         if query.strategy == CONTEXT and not context:
@@ -122,7 +130,15 @@ class RecommendationService:
             rows, scores = index.search(vector, k, exclude=exclude, allowed=allowed, boost=boost)
             return rows[0], scores[0]
 
-        return self._listed(namespace, Ranking(model, strategy, search, known.unmodelled), k, rules, known)
+        ranking = Ranking(model, strategy, search, known.unmodelled)
+        if variant is None or variant.exploration is None or request_id is None:
+            found = self._listed(namespace, ranking, k, rules, known)
+        else:
+            from recsys.serving.exploration import with_explored
+
+            wide = self._listed(namespace, ranking, max(k, variant.exploration.pool), rules, known)
+            found = wide._replace(items=with_explored(wide.items, k, variant.exploration, request_id))
+        return found._replace(variant=variant and variant.name, degraded=found.degraded or missed)
 
     def scores(
         self,
@@ -141,12 +157,13 @@ class RecommendationService:
         """
         from recsys.serving.scores import ScoredItems, scored
 
-        model = self.models.current(namespace)
+        model, variant, missed = self._served(namespace, user)
         rows = np.array([_item_row(model, item) for item in items], np.int32)
         query, known = self._asked(namespace, user, model, context or {}, ())
-        degraded = known.degraded or self.models.degraded(namespace)
+        degraded = missed or known.degraded or self.models.degraded(namespace)
         found, manifest = scored(model, query, rows, explain=explain), model.manifest
-        return ScoredItems(found, manifest.version, manifest.created_at, query.strategy, degraded)
+        of_variant = variant and variant.name
+        return ScoredItems(found, manifest.version, manifest.created_at, query.strategy, degraded, of_variant)
 
     def similar(self, namespace: str, item: str, k: int, *, rules: Rules | None = None) -> RankedList:
         """Return the k nearest items by cosine of the item vectors; `UnknownItemError` if the model lacks the item."""
@@ -173,6 +190,39 @@ class RecommendationService:
         """Store events; the next list of their users takes them into account. Return how many were new."""
         self.models.require(namespace)  # an event for a namespace that does not exist would never be read
         return self.online.append_events(namespace, events)
+
+    def record_impressions(self, namespace: str, impressions: Sequence[ImpressionEvent]) -> int:
+        """Store what was shown; return how many were new, as far as the store knows. No list goes by it."""
+        self.models.require(namespace)
+        return self.online.append_impressions(namespace, impressions)
+
+    def put_experiment(self, namespace: str, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Split the users of a namespace from now on, as `Experiment.of` says; return it as it is stored.
+
+        Raises
+        ------
+        DataError
+            Naming the field that cannot be used, be it a version that is none or has no user states.
+        """
+        from recsys.serving.experiments import checked
+
+        stored = checked(document, namespace, self.models, self.online) | {"started_at": self._now()}
+        self.models.registry.put_experiment(namespace, stored)
+        return stored
+
+    def experiment(self, namespace: str) -> dict[str, Any] | None:
+        """Return the last experiment, with `ended_at` if it was ended; None if there never was one."""
+        self.models.require(namespace)
+        return self.models.registry.experiment(namespace)
+
+    def end_experiment(self, namespace: str) -> dict[str, Any]:
+        """Give everybody the version in service again; `NotFoundError` if no experiment runs."""
+        document = self.experiment(namespace)
+        if document is None or document.get("ended_at"):
+            raise NotFoundError(f"no experiment runs in namespace {namespace!r}")
+        ended = document | {"ended_at": self._now()}
+        self.models.registry.put_experiment(namespace, ended)
+        return ended
 
     def put_item(self, namespace: str, item: str, metadata: Mapping[str, Any]) -> None:
         """Store what is known of an item; every list that is asked for from now on goes by it.
@@ -214,6 +264,22 @@ class RecommendationService:
         """Return the declared fields."""
         self.models.require(namespace)
         return dict(self.online.catalogue_head(namespace).fields)
+
+    def _served(self, namespace: str, user: str | None) -> tuple[ServedModel, Variant | None, bool]:
+        """Return the model of the user's variant, the variant, and whether it should be another one that is gone."""
+        model, experiment = self.models.current(namespace), self.models.experiment(namespace)
+        if experiment is None:
+            return model, None, False
+        variant = experiment.variant_of(namespace, user)
+        try:
+            return self.models.pinned(namespace, variant.pinned) if variant.pinned else model, variant, False
+        except RecsysError:
+            return model, None, True
+
+    def _now(self) -> str:
+        from datetime import UTC, datetime
+
+        return datetime.fromtimestamp(self.clock(), UTC).isoformat(timespec="milliseconds")
 
     def _asked(
         self,

@@ -5,13 +5,16 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.errors import ArtifactError
 from recsys.events import InteractionEvent
+
+if TYPE_CHECKING:
+    from recsys.impressions import ImpressionEvent
 
 _HEADER = struct.Struct("<4sI")
 _SIZES = struct.Struct("<IIf")
@@ -96,6 +99,13 @@ class StoredEvent(NamedTuple):
     event: InteractionEvent
 
 
+class StoredImpression(NamedTuple):
+    """An impression with its place in their order of arrival, which is not that of the events."""
+
+    position: int
+    impression: ImpressionEvent
+
+
 class CatalogueHead(NamedTuple):
     """What a request looks at first: whether the catalogue is still as it was read.
 
@@ -139,6 +149,12 @@ class OnlineStore(Protocol):
 
     def append_events(self, namespace: str, events: Sequence[InteractionEvent]) -> int:
         """Store events durably, all or none; return how many were new. A known `event_id` changes nothing."""
+
+    def append_impressions(self, namespace: str, impressions: Sequence[ImpressionEvent]) -> int:
+        """Store impressions durably, on their way to the log, where an `event_id` counts once; all or none.
+
+        Return how many were new, as far as the store knows. They are no events: nothing else here tells of them.
+        """
 
     def recent_events(self, namespace: str, user: str, *, after: int, limit: int) -> list[InteractionEvent]:
         """Return a user's newest events beyond a position, at most `limit`, oldest first by arrival."""
@@ -203,6 +219,12 @@ class EventFeed(Protocol):
     def last_position(self, namespace: str) -> int:
         """Return a position no event of the namespace is beyond, 0 in a new store; removing events never lowers it."""
 
+    def impressions_after(self, namespace: str, position: int, *, limit: int) -> list[StoredImpression]:
+        """Return impressions beyond a position in order of arrival."""
+
+    def last_impression(self, namespace: str) -> int:
+        """See `last_position`; of impressions."""
+
 
 POSITIONS_A_SECOND = 1_000_000 << 11
 """Positions of events that go through an `EventQueue` are times: so many to a second."""
@@ -213,6 +235,9 @@ class EventQueue(Protocol):
 
     def send(self, namespace: str, events: Sequence[StoredEvent]) -> None:
         """Hand events over durably; after a `StorageError` any of them may have arrived, and all can be sent again."""
+
+    def send_impressions(self, namespace: str, impressions: Sequence[ImpressionEvent]) -> None:
+        """Hand impressions over as `send` does events."""
 
     def check(self) -> None:
         """Raise `StorageError` if the queue cannot be reached."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recsys.events import InteractionEvent
-from recsys.serving.online import CatalogueHead, ItemChange, StoredEvent, StoredList, UserState
+from recsys.serving.online import CatalogueHead, ItemChange, StoredEvent, StoredImpression, StoredList, UserState
+
+if TYPE_CHECKING:
+    from recsys.impressions import ImpressionEvent
 
 
 class MemoryOnlineStore:
@@ -18,6 +21,7 @@ class MemoryOnlineStore:
         self._lists: dict[tuple[str, str], dict[str, bytes]] = {}
         self._events: dict[str, list[InteractionEvent]] = {}
         self._event_ids: dict[str, set[str]] = {}
+        self._impressions: dict[str, dict[str, ImpressionEvent]] = {}  # by id, oldest first
         self._items: dict[str, dict[str, ItemChange]] = {}  # oldest change first
         self._heads: dict[str, CatalogueHead] = {}
         self._profiles: dict[str, dict[str, dict[str, Any]]] = {}
@@ -63,6 +67,15 @@ class MemoryOnlineStore:
             self._events.setdefault(namespace, []).extend(new)
             return len(new)
 
+    def append_impressions(self, namespace: str, impressions: Sequence[ImpressionEvent]) -> int:
+        """See `OnlineStore.append_impressions`."""
+        with self._lock:
+            known = self._impressions.setdefault(namespace, {})
+            before = len(known)
+            for one in impressions:
+                known.setdefault(one.event_id, one)
+            return len(known) - before
+
     def recent_events(self, namespace: str, user: str, *, after: int, limit: int) -> list[InteractionEvent]:
         """See `OnlineStore.recent_events`."""
         return [one for one in self._events.get(namespace, [])[after:] if one.user == user][-limit:] if limit else []
@@ -79,6 +92,15 @@ class MemoryOnlineStore:
     def last_position(self, namespace: str) -> int:
         """See `EventFeed.last_position`."""
         return len(self._events.get(namespace, []))
+
+    def impressions_after(self, namespace: str, position: int, *, limit: int) -> list[StoredImpression]:
+        """See `EventFeed.impressions_after`."""
+        found = list(self._impressions.get(namespace, {}).values())[position : position + limit]
+        return [StoredImpression(at, one) for at, one in enumerate(found, position + 1)]
+
+    def last_impression(self, namespace: str) -> int:
+        """See `EventFeed.last_impression`."""
+        return len(self._impressions.get(namespace, {}))
 
     def put_items(self, namespace: str, items: Mapping[str, Mapping[str, Any]]) -> None:
         """See `OnlineStore.put_items`."""
