@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from batch_jobs import runs_commands
+from batch_jobs import experiment_commands, runs_commands
 from batch_jobs.console import Screen
 from batch_jobs.flags import (
     Against,
@@ -84,6 +84,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(runs_commands.app, name="runs")
+app.add_typer(experiment_commands.app, name="experiment")
 
 
 def _version(asked: bool) -> None:
