@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from recsys.aws import catalogue_items
 from recsys.aws.batches import Item, delete, put, read_items, write_items
@@ -20,6 +20,8 @@ from recsys.serving.online import CatalogueHead, EventQueue, ItemChange, StoredL
 
 if TYPE_CHECKING:
     from recsys.impressions import ImpressionEvent
+
+Event = TypeVar("Event", InteractionEvent, "ImpressionEvent")
 
 _LARGEST_DESCRIPTION = 400_000  # and the rest of an item's 409,600 bytes for its keys
 
@@ -78,11 +80,8 @@ class DynamoOnlineStore:
         Known events are sent to the queue as well, as they were stored: whoever was refused because of the queue sends
         them again. Events of a call that failed may be stored already; the same call again completes it.
         """
-        distinct: dict[str, InteractionEvent] = {}
-        for one in events:
-            distinct.setdefault(one.event_id, one)
         with _reading("event"):
-            stored, new = insert_events(self._client, self.table, namespace, list(distinct.values()))
+            stored, new = insert_events(self._client, self.table, namespace, _distinct(events))
         if self.queue is not None and stored:
             self.queue.send(namespace, stored)
         return new
@@ -94,8 +93,8 @@ class DynamoOnlineStore:
         """
         if self.queue is None:
             raise StorageError("impressions reach the log through a queue. Name one by RECSYS_QUEUE")
-        distinct = {one.event_id: one for one in impressions}
-        self.queue.send_impressions(namespace, list(distinct.values()))
+        distinct = _distinct(impressions)
+        self.queue.send_impressions(namespace, distinct)
         return len(distinct)
 
     def recent_events(self, namespace: str, user: str, *, after: int, limit: int) -> list[InteractionEvent]:
@@ -211,6 +210,14 @@ class DynamoOnlineStore:
 
     def _write(self, writes: Iterable[dict[str, Any]]) -> None:
         write_items(self._client, self.table, writes)
+
+
+def _distinct(events: Sequence[Event]) -> list[Event]:
+    """Leave out those whose id one before them has."""
+    distinct: dict[str, Event] = {}
+    for one in events:
+        distinct.setdefault(one.event_id, one)
+    return list(distinct.values())
 
 
 def _texts(described: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
