@@ -28,7 +28,7 @@ from recsys.data.sources.lines import readable
 from recsys.errors import ConfigError, DataError, InsufficientDataError
 from recsys.evaluation.ab_test import MISMATCH, Lift, Ratio, lifts, sample_ratio_p
 from recsys.evaluation.off_policy import LoggedImpressions, OffPolicyWarning, ips, snips
-from recsys.serving.experiments import Experiment, versions_in_use
+from recsys.serving.experiments import Experiment, Exploration, versions_in_use
 
 _KEPT = 0.5
 """A propensity above it says that a place was not explored."""
@@ -115,13 +115,14 @@ def _shown(namespace: str, document: Mapping[str, Any] | None, screen: Screen) -
         states = f"since {document['started_at']}" + (
             f", ended {document['ended_at']}" if "ended_at" in document else ""
         )
-        rows = [[one["name"], one["share"], one["version"], _words(one["exploration"])] for one in document["variants"]]
+        variants = Experiment.of(document).variants
+        rows = [[one.name, one.share, one.version, _words(one.exploration)] for one in variants]
         screen.rows(f"{document['name']}, {states}", ["variant", "share", "version", "exploration"], rows)
     return {"namespace": namespace, "experiment": document}
 
 
-def _words(exploration: Mapping[str, Any] | None) -> str:
-    return "none" if exploration is None else f"epsilon {exploration['epsilon']:g} of the best {exploration['pool']}"
+def _words(exploration: Exploration | None) -> str:
+    return "none" if exploration is None else f"epsilon {exploration.epsilon:g} of the best {exploration.pool}"
 
 
 def _together(log: EventLog, schema: pa.Schema, namespace: str, online: list[pa.Table]) -> pa.Table:
