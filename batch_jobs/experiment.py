@@ -112,12 +112,10 @@ def _shown(namespace: str, document: Mapping[str, Any] | None, screen: Screen) -
     if document is None:
         screen.note(f"namespace {namespace!r} never had an experiment. Set one: recsys experiment set FILE")
     else:
-        states = f"since {document['started_at']}" + (
-            f", ended {document['ended_at']}" if "ended_at" in document else ""
-        )
+        when = f"since {document['started_at']}" + (f" to {document['ended_at']}" if "ended_at" in document else "")
         variants = Experiment.of(document).variants
         rows = [[one.name, one.share, one.version, _words(one.exploration)] for one in variants]
-        screen.rows(f"{document['name']}, {states}", ["variant", "share", "version", "exploration"], rows)
+        screen.rows(f"{document['name']}, {when}", ["variant", "share", "version", "exploration"], rows)
     return {"namespace": namespace, "experiment": document}
 
 
