@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from batch_jobs import keys, runs_commands
+from batch_jobs import experiment_commands, keys, runs_commands
 from batch_jobs.console import Screen
 from batch_jobs.flags import (
     Against,
@@ -85,6 +85,7 @@ app = typer.Typer(
 )
 app.add_typer(runs_commands.app, name="runs")
 app.add_typer(keys.app, name="keys")
+app.add_typer(experiment_commands.app, name="experiment")
 
 
 def _version(asked: bool) -> None:

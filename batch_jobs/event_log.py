@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from batch_jobs.log_erasures import without_erased
 from batch_jobs.log_files import LogFiles, today
-from batch_jobs.log_tables import read_events, through, without_repeats
+from batch_jobs.log_tables import IMPRESSION_SCHEMA, LOG_SCHEMA, read_events, through, without_repeats
 from recsys.data.sources.lines import readable
 from recsys.errors import DataError, InsufficientDataError, NotFoundError, StorageError, storing
 from recsys.serving.online import POSITIONS_A_SECOND
@@ -66,10 +66,18 @@ class EventLog:
     Parameters
     ----------
     files : LogFiles
+    schema : pyarrow.Schema
+        Of the events: those of users, or what was shown to them.
     """
 
-    def __init__(self, files: LogFiles) -> None:
+    def __init__(self, files: LogFiles, schema: pa.Schema = LOG_SCHEMA) -> None:
         self.files = files
+        self._schema = schema
+
+    @property
+    def impressions(self) -> EventLog:
+        """The log of the impressions, beside that of the events and kept in the same way."""
+        return EventLog(self.files.table("impressions"), IMPRESSION_SCHEMA)
 
     def locked(self, namespace: str) -> AbstractContextManager[None]:
         """See `LogFiles.locked`."""
@@ -181,7 +189,7 @@ class EventLog:
     def _table(self, namespace: str, name: str) -> pa.Table:
         with self.files.open(namespace, name) as file, storing(f"reading {name} under {self.files}"):
             try:
-                return read_events(name, file)
+                return read_events(name, file, self._schema)
             except (pa.ArrowException, ValueError, OSError) as error:
                 if getattr(error, "errno", None):  # of the disk; Arrow's own, such as a wrong sum, have none
                     raise

@@ -22,6 +22,9 @@ Write = Callable[[BinaryIO], object]
 class LogFiles(Protocol):
     """Immutable files by namespace, named ``dt=DAY/NAME``. Raises `StorageError`; as text, where they lie."""
 
+    def table(self, name: str) -> LogFiles:
+        """Return the files of another table, in a folder of their own beside the namespaces."""
+
     def locked(self, namespace: str) -> AbstractContextManager[None]:
         """Keep others from adding to a namespace as far as the place can: waits until they are done. Not to be nested.
 
@@ -55,6 +58,10 @@ class LocalLogFiles:
 
     def __str__(self) -> str:
         return str(self.root)
+
+    def table(self, name: str) -> LocalLogFiles:
+        """See `LogFiles.table`."""
+        return LocalLogFiles(self.root / name)
 
     @contextmanager
     def locked(self, namespace: str) -> Iterator[None]:

@@ -23,7 +23,8 @@ app = Face(app_name="recsys")
 def recommendations(ns, user):
     """Top-K for a user: GET ...?k=20, and any declared field: ...&genre=drama."""
     k, asked = query_list(app.current_request)
-    return ranked(app.request_id, service().recommend(path_namespace(ns), path_id("user", user), k, **asked))
+    who, request_id = (path_namespace(ns), path_id("user", user)), app.request_id
+    return ranked(request_id, service().recommend(*who, k, **asked, request_id=request_id))
 
 
 @app.route("/v1/{ns}/users/{user}/recommendations", methods=["POST"], scope="read")
@@ -32,7 +33,8 @@ def recommendations_in_context(ns, user):
     from chalicelib.bodies import asked_list
 
     k, asked = asked_list(app.current_request)
-    return ranked(app.request_id, service().recommend(path_namespace(ns), path_id("user", user), k, **asked))
+    who, request_id = (path_namespace(ns), path_id("user", user)), app.request_id
+    return ranked(request_id, service().recommend(*who, k, **asked, request_id=request_id))
 
 
 @app.route("/v1/{ns}/recommendations", methods=["POST"], scope="read")
@@ -41,7 +43,8 @@ def recommendations_for_a_session(ns):
     from chalicelib.bodies import asked_list
 
     k, asked = asked_list(app.current_request)
-    return ranked(app.request_id, service().recommend(path_namespace(ns), None, k, **asked))
+    request_id = app.request_id
+    return ranked(request_id, service().recommend(path_namespace(ns), None, k, **asked, request_id=request_id))
 
 
 @app.route("/v1/{ns}/users/{user}/scores", methods=["POST"], scope="read")
@@ -173,12 +176,34 @@ def catalogue(ns):
 
 @app.route("/v1/{ns}/events", methods=["POST"], scope="write")
 def events(ns):
-    """Up to 500 events, visible to the next recommendation of their users; 202 once they are stored."""
+    """Up to 500 events, visible to the next recommendation of their users, or impressions; 202 once they are stored."""
     from chalicelib.bodies import sent_events
 
-    sent = sent_events(app.current_request)
-    new = service().record_events(path_namespace(ns), sent)
-    return answer(app.request_id, {"accepted": new, "duplicates": len(sent) - new}, status=202)
+    namespace, (sent, shown) = path_namespace(ns), sent_events(app.current_request)
+    new = service().record_impressions(namespace, shown) if shown else 0
+    new += service().record_events(namespace, sent) if sent else 0
+    return answer(app.request_id, {"accepted": new, "duplicates": len(sent) + len(shown) - new}, status=202)
+
+
+@app.route("/v1/{ns}/experiment", methods=["PUT"], scope="admin")
+def put_experiment(ns):
+    """Split the users of a namespace over variants: {"name", "salt"?, "variants": [{"name", "version"?, "share"}]}."""
+    from chalicelib.experiment import sent_experiment
+
+    document = service().put_experiment(path_namespace(ns), sent_experiment(app.current_request))
+    return answer(app.request_id, {"experiment": document})
+
+
+@app.route("/v1/{ns}/experiment", methods=["GET"], scope="read")
+def experiment(ns):
+    """Return the last experiment, null where there never was one."""
+    return answer(app.request_id, {"experiment": service().experiment(path_namespace(ns))})
+
+
+@app.route("/v1/{ns}/experiment", methods=["DELETE"], scope="admin")
+def end_experiment(ns):
+    """Give everybody the version in service again; what was shown until now can be reported still."""
+    return answer(app.request_id, {"experiment": service().end_experiment(path_namespace(ns))})
 
 
 @app.route("/v1/{ns}/users/{user}", methods=["GET"], scope="admin")

@@ -13,6 +13,7 @@ from chalicelib.rules import Id, Name, RulesIn, rules_of
 from recsys.errors import DataError
 from recsys.events import LARGEST_CONTEXT_BYTES, LARGEST_VALUE, YEAR_2100_S, InteractionEvent
 from recsys.ids import encode_id
+from recsys.impressions import MAX_SHOWN, ImpressionEvent, Shown
 from recsys.serving import SessionEvent
 from recsys.serving.fields import KINDS, MAX_FIELDS, MAX_NAME
 from recsys.serving.paging import Reading
@@ -65,7 +66,7 @@ def json_body(request: Request, body_type: type[Body]) -> Body:
 
 
 def converted(parsed: dict[str, Any], body_type: type[Body]) -> Body:
-    """Return a parsed body as `body_type`; 422 for what cannot be it."""
+    """Return a parsed body as `body_type`, or 422 naming the field that cannot be it."""
     try:
         return msgspec.convert(parsed, body_type)
     except msgspec.ValidationError as error:
@@ -100,7 +101,7 @@ def _raw_body(request: Request) -> bytes:
     return raw.encode() if isinstance(raw, str) else raw
 
 
-class EventIn(msgspec.Struct, forbid_unknown_fields=True):
+class EventIn(msgspec.Struct, forbid_unknown_fields=True, tag_field="type", tag="interaction"):
     """One interaction as it is sent; `timestamp` in UTC seconds."""
 
     event_id: Id
@@ -112,22 +113,55 @@ class EventIn(msgspec.Struct, forbid_unknown_fields=True):
     context: EventContext = {}
 
 
+class ShownIn(msgspec.Struct, forbid_unknown_fields=True):
+    """One item of a list that was shown; `propensity` as the answer said it."""
+
+    item: Id
+    propensity: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
+
+
+class ImpressionIn(msgspec.Struct, forbid_unknown_fields=True, tag_field="type", tag="impression"):
+    """A list that was shown, the first item first; what is no item or time is as the answer said it."""
+
+    event_id: Id
+    user: Id
+    timestamp: Annotated[float, msgspec.Meta(ge=0, lt=YEAR_2100_S)]
+    request_id: Id
+    model_version: Id
+    items: Annotated[list[ShownIn], msgspec.Meta(min_length=1, max_length=MAX_SHOWN)]
+    variant: Id | None = None
+    strategy: Id | None = None
+
+
 class EventsIn(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of POST events."""
+    """The body of POST events; one that has no `type` is an interaction."""
 
-    events: Annotated[list[EventIn], msgspec.Meta(min_length=1, max_length=MAX_EVENTS)]
+    events: Annotated[list[EventIn | ImpressionIn], msgspec.Meta(min_length=1, max_length=MAX_EVENTS)]
 
 
-def sent_events(request: Request) -> list[InteractionEvent]:
+def sent_events(request: Request) -> tuple[list[InteractionEvent], list[ImpressionEvent]]:
     """Return the events of the body, validated; a problem names the field at fault as ``events[3].user``."""
-    return [_event_of(place, sent) for place, sent in enumerate(json_body(request, EventsIn).events)]
+    parsed = parsed_body(request)
+    for one in parsed["events"] if isinstance(parsed.get("events"), list) else ():
+        if isinstance(one, dict):
+            one.setdefault("type", "interaction")
+    events: list[InteractionEvent] = []
+    shown: list[ImpressionEvent] = []
+    for place, sent in enumerate(converted(parsed, EventsIn).events):
+        event = _event_of(place, sent)
+        shown.append(event) if isinstance(event, ImpressionEvent) else events.append(event)
+    return events, shown
 
 
-def _event_of(place: int, sent: EventIn) -> InteractionEvent:
+def _event_of(place: int, sent: EventIn | ImpressionIn) -> InteractionEvent | ImpressionEvent:
     try:
-        return InteractionEvent(
-            sent.event_id, sent.user, sent.item, sent.timestamp, sent.event, sent.value, sent.context
-        )
+        if isinstance(sent, EventIn):
+            return InteractionEvent(
+                sent.event_id, sent.user, sent.item, sent.timestamp, sent.event, sent.value, sent.context
+            )
+        items = tuple(Shown(one.item, one.propensity) for one in sent.items)
+        answer = sent.request_id, sent.model_version, items, sent.variant, sent.strategy
+        return ImpressionEvent(sent.event_id, sent.user, sent.timestamp, *answer)
     except DataError as error:
         raise Problem(422, error.reason, field=f"events[{place}].{error.field}"[:200]) from None
 

@@ -57,6 +57,7 @@ class FromModel(Response):
             "model_version": found.model_version,
             "strategy": found.strategy,
             "degraded": found.degraded,
+            "variant": found.variant,
             "request_id": request_id,
         }
         super().__init__(_json(body), dict(HEADERS))
@@ -82,8 +83,12 @@ def ranked(request_id: str, found: RankedList) -> Response:
 
 
 def items_of(items: tuple[RankedItem, ...]) -> list[dict[str, Any]]:
-    """Return the places of a list."""
-    return [{"item": one.item, "score": one.score, "reason": one.reason} for one in items]
+    """Return the places of a list, with how likely each item was where places are explored."""
+    told: list[dict[str, Any]] = [{"item": one.item, "score": one.score, "reason": one.reason} for one in items]
+    if items and items[0].propensity is not None:
+        for place, one in zip(told, items, strict=True):
+            place["propensity"] = one.propensity
+    return told
 
 
 def scored(request_id: str, found: ScoredItems, *, explain: bool) -> Response:

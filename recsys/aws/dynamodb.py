@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from recsys.aws import catalogue_items, erasure_items
 from recsys.aws.batches import Item, delete, put, read_items, write_items
@@ -17,11 +17,16 @@ from recsys.aws.event_items import event_of, events_of_user, insert_events
 from recsys.aws.key_items import DynamoKeys
 from recsys.aws.packed_items import PARTS, get_item, items_of, key, put_packed, unpacked
 from recsys.aws.tally_items import read_tally
-from recsys.errors import ArtifactError, DataError
+from recsys.errors import ArtifactError, DataError, StorageError
 from recsys.events import InteractionEvent
 from recsys.serving.online import NO_END, CatalogueHead, EventQueue, ItemChange, StoredEvent, StoredList, UserState
 from recsys.serving.online.erasures import Erased, Erasure, Held, digest_of, left_out, newest
 from recsys.serving.online.tally import Tally
+
+if TYPE_CHECKING:
+    from recsys.impressions import ImpressionEvent
+
+Event = TypeVar("Event", InteractionEvent, "ImpressionEvent")
 
 _LARGEST_DESCRIPTION = 400_000  # and the rest of an item's 409,600 bytes for its keys
 
@@ -91,11 +96,8 @@ class DynamoOnlineStore:
         Known events are sent to the queue as well, as they were stored: whoever was refused because of the queue sends
         them again. Events of a call that failed may be stored already; the same call again completes it.
         """
-        distinct: dict[str, InteractionEvent] = {}
-        for one in events:
-            distinct.setdefault(one.event_id, one)
         with _reading("event"):
-            stored, new = insert_events(self._client, self.table, namespace, list(distinct.values()))
+            stored, new = insert_events(self._client, self.table, namespace, _distinct(events))
         # Looked for after they are stored, as the erasure looks for events after its tombstone: one finds the other.
         erased = self.erasures_of(namespace, {one.event.user for one in stored})
         if old := [one for one in stored if _is_older(one, erased)]:
@@ -104,6 +106,17 @@ class DynamoOnlineStore:
         if self.queue is not None and stored:
             self.queue.send(namespace, stored)
         return new
+
+    def append_impressions(self, namespace: str, impressions: Sequence[ImpressionEvent]) -> int:
+        """See `OnlineStore.append_impressions`. They go to the queue and nowhere else; all of them count as new.
+
+        After a failure some may be on their way; the same call again sends all, and the log counts each once.
+        """
+        if self.queue is None:
+            raise StorageError("impressions reach the log through a queue. Name one by RECSYS_QUEUE")
+        distinct = _distinct(impressions)
+        self.queue.send_impressions(namespace, distinct)
+        return len(distinct)
 
     def recent_events(
         self, namespace: str, user: str, *, after: int, through: int = NO_END, limit: int
@@ -276,6 +289,14 @@ class DynamoOnlineStore:
 def _is_older(stored: StoredEvent, erased: Mapping[str, Erasure]) -> bool:
     erasure = erased.get(stored.event.user)
     return erasure is not None and erasure.covers(stored.position, stored.event.timestamp_s)
+
+
+def _distinct(events: Sequence[Event]) -> list[Event]:
+    """Leave out those whose id one before them has."""
+    distinct: dict[str, Event] = {}
+    for one in events:
+        distinct.setdefault(one.event_id, one)
+    return list(distinct.values())
 
 
 def _texts(described: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

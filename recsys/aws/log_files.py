@@ -31,10 +31,15 @@ class S3LogFiles:
     """
 
     def __init__(self, place: str, client: Client) -> None:
+        self._place, self._client = place, client
         self._objects = Objects(place, client)
 
     def __str__(self) -> str:
         return self._objects.url("")
+
+    def table(self, name: str) -> S3LogFiles:
+        """See `LogFiles.table`."""
+        return S3LogFiles(f"{self._place.rstrip('/')}/{name}", self._client)
 
     def locked(self, namespace: str) -> AbstractContextManager[None]:
         """S3 has no locks: two that add the same create the same names, and one of them nothing."""

@@ -24,11 +24,15 @@ Search = Callable[
 
 
 class RankedItem(NamedTuple):
-    """One place of a list: the item, its score and, in a word, why it is there."""
+    """One place of a list: the item, its score and, in a word, why it is there.
+
+    Where places are explored also the probability that this item is at this place.
+    """
 
     item: str
     score: float
     reason: str
+    propensity: float | None = None
 
 
 class Ranking(NamedTuple):

@@ -18,13 +18,14 @@ from recsys.artifacts.manifest import ArtifactManifest
 from recsys.artifacts.registry import ModelRegistry, Pointer
 from recsys.artifacts.store import ArtifactStore, give_back
 from recsys.codes import Codes
-from recsys.errors import ArtifactError, NoModelError, RecsysError
+from recsys.errors import ArtifactError, DataError, NoModelError, RecsysError
 from recsys.factors import Factors
 from recsys.ids import IdMap
 from recsys.index import ItemIndex
 from recsys.weights import WeightRule
 
 if TYPE_CHECKING:
+    from recsys.serving.experiments import Experiment
     from recsys.serving.trending import Trend
 
 _LEAN = 8
@@ -95,6 +96,7 @@ class _Slot:
         self.checked_s = float("-inf")
         self.failure: RecsysError | None = None
         self.asked = 0
+        self.experiment: Experiment | None = None
         self.pinning = threading.Lock()
         self.pinned: dict[str, _Pinned] = {}
 
@@ -110,8 +112,9 @@ class _Pinned:
 class ModelLoader:
     """Gives each request the model in service.
 
-    The pointer is read again when the last look is older than `refresh_s`. One thread loads a new version while the
-    others go on with the old one; when loading fails, everybody does, and `degraded` says so.
+    The pointer, and the experiment beside it, are read again when the last look is older than `refresh_s`. One thread
+    loads a new version while the others go on with the old one; when loading fails, everybody does, and `degraded` says
+    so.
 
     Parameters
     ----------
@@ -123,7 +126,7 @@ class ModelLoader:
 
     def __init__(self, store: ArtifactStore, registry: ModelRegistry, *, refresh_s: float = 1.0) -> None:
         self._store = store
-        self._registry = registry
+        self.registry = registry
         self._refresh_s = refresh_s
         self._slots: dict[str, _Slot] = {}
 
@@ -159,6 +162,19 @@ class ModelLoader:
         kept.used_s = time.monotonic()
         return _lean(slot, kept.model)
 
+    def experiment(self, namespace: str) -> Experiment | None:
+        """Return what splits the users of a namespace that `current` was asked for, as of the last look."""
+        slot = self._slots.get(namespace)
+        return None if slot is None else slot.experiment
+
+    def first_user(self, model: ServedModel) -> str | None:
+        """Return a user the model was trained with."""
+        names = [f"user_ids_{part}" for part in ("text", "offsets", "order")]
+        pointer, namespace = model.pointer, model.manifest.namespace
+        stored = self._store.open(namespace, pointer.version, manifest_sha256=pointer.manifest_sha256, names=names)
+        users = IdMap(*(stored.arrays[name] for name in names))
+        return users.id(0) if len(users) else None
+
     def require(self, namespace: str) -> None:
         """Raise `NoModelError` unless something was published; read the pointer at most, and no artefact."""
         self._slot(namespace)
@@ -177,7 +193,7 @@ class ModelLoader:
         return slot
 
     def _published(self, namespace: str) -> Pointer:
-        pointer = self._registry.current(namespace)
+        pointer = self.registry.current(namespace)
         if pointer is None:
             raise unpublished(namespace)
         return pointer
@@ -192,10 +208,22 @@ class ModelLoader:
             if slot.model is None or slot.pointer != slot.model.pointer:
                 slot.model = self._load(namespace, slot.pointer)
                 slot.pinned.pop(slot.pointer.version, None)
+            slot.experiment = self._running(namespace)
             slot.failure = None
         except RecsysError as error:
             slot.failure = error
         slot.checked_s = time.monotonic()
+
+    def _running(self, namespace: str) -> Experiment | None:
+        document = self.registry.experiment(namespace)
+        if document is None or document.get("ended_at"):
+            return None
+        from recsys.serving.experiments import Experiment
+
+        try:
+            return Experiment.of(document)
+        except DataError as error:
+            raise ArtifactError(f"the stored experiment of {namespace!r} is damaged: {error}") from error
 
     def _load(self, namespace: str, pointer: Pointer) -> ServedModel:
         try:
@@ -214,7 +242,7 @@ class ModelLoader:
         return DatedCounts.from_stored(stored, n_items)
 
     def _pin(self, namespace: str, version: str, slot: _Slot) -> _Pinned:
-        history = reversed(self._registry.history(namespace))
+        history = reversed(self.registry.history(namespace))
         pointer = next((one for one in history if one.version == version), None)
         if pointer is None:
             raise NoModelError(f"version {version!r} was never in service in namespace {namespace!r}")

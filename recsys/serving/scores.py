@@ -60,6 +60,7 @@ class ScoredItems(NamedTuple):
     model_created_at: str
     strategy: str
     degraded: bool = False
+    variant: str | None = None
 
 
 def scored(model: ServedModel, query: Query, rows: NDArray[np.int32], *, explain: bool) -> tuple[ScoredItem, ...]:

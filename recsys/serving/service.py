@@ -9,11 +9,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.errors import ArtifactError, NoModelError, PageGoneError, StorageError, UnknownItemError
+from recsys.errors import (
+    ArtifactError,
+    NoModelError,
+    NotFoundError,
+    PageGoneError,
+    RecsysError,
+    StorageError,
+    UnknownItemError,
+)
 from recsys.events import InteractionEvent
 from recsys.serving.catalogue import Catalogue
 from recsys.serving.knowledge import Knowledge, SessionEvent
-from recsys.serving.listing import RankedItem, Ranking, listed
+from recsys.serving.listing import Found, RankedItem, Ranking, listed
 from recsys.serving.loader import ModelLoader, ServedModel
 from recsys.serving.online import NO_END, OnlineStore
 from recsys.serving.paging import NOTHING_KNOWN, WHOLE, Page, Reading, check_same, fingerprint
@@ -21,7 +29,9 @@ from recsys.serving.query import Query
 from recsys.serving.searches import POPULAR, SIMILAR, TRENDING, for_all, for_somebody, similar_to
 
 if TYPE_CHECKING:
+    from recsys.impressions import ImpressionEvent
     from recsys.serving.because import Rows
+    from recsys.serving.experiments import Exploration, Variant
     from recsys.serving.rules import Rules
     from recsys.serving.scores import ScoredItem, ScoredItems
 
@@ -53,6 +63,8 @@ class RankedList(NamedTuple):
         Another one for every other list; empty unless it was asked for.
     unchanged : bool
         The reader has a list of this tag: nothing was looked for.
+    variant : str, optional
+        Of the experiment; None without one, and where the variant's version is gone and the one in service answers.
     """
 
     items: tuple[RankedItem, ...]
@@ -65,6 +77,21 @@ class RankedList(NamedTuple):
     explained: tuple[ScoredItem, ...] | None = None
     tag: str = ""
     unchanged: bool = False
+    variant: str | None = None
+
+
+class Explored(NamedTuple):
+    """How places are filled at random; the same seed fills the same."""
+
+    how: Exploration
+    seed: str
+
+    def shown(self, pool: Found, k: int) -> Found:
+        """Return k items of the pool, with their propensities."""
+        from recsys.serving.exploration import with_explored
+
+        rows = {one.item: row for row, one in pool}
+        return [(rows[one.item], one) for one in with_explored([one for _, one in pool], k, self.how, self.seed)]
 
 
 class RecommendationService:
@@ -94,6 +121,7 @@ class RecommendationService:
         events: Sequence[SessionEvent] = (),
         rules: Rules | None = None,
         reading: Reading = WHOLE,
+        request_id: str | None = None,
     ) -> RankedList:
         """Return the top-k for a user, without what they have; popular items for somebody of whom nothing is known.
 
@@ -116,6 +144,8 @@ class RecommendationService:
             Filters, boosts and the like over the catalogue's declared fields.
         reading : Reading
             From which page on, and with what beside each item.
+        request_id : str, optional
+            What places that an experiment explores are drawn by; without one none is explored.
 
         Raises
         ------
@@ -129,11 +159,17 @@ class RecommendationService:
         PageGoneError
             If the model of the page, or what it knew of the user, is gone.
         """
-        model, now_s = self._pinned(namespace, reading.page)
+        model, variant, missed, now_s = self._served(namespace, user, reading.page)
         query, known = self._asked(namespace, user, model, context or {}, events, now_s, reading.page)
         strategy, search = for_somebody(model, query, context, exclude=known.seen)
-        ranking = Ranking(model, strategy, search, known.unmodelled)
-        return self._listed(namespace, ranking, k, rules, now_s, reading, known, query)
+        ranking, explore = Ranking(model, strategy, search, known.unmodelled), None
+        if variant is not None and reading.asked:
+            reading = reading._replace(asked=reading.asked + variant.name.encode())
+        if variant is not None and variant.exploration is not None and request_id is not None:
+            explore = Explored(variant.exploration, request_id)
+            reading = reading._replace(asked=b"")  # no tag: the next list is another
+        found = self._listed(namespace, ranking, k, rules, now_s, reading, known, query, explore)
+        return found._replace(variant=variant and variant.name, degraded=found.degraded or missed)
 
     def rerank(
         self,
@@ -151,14 +187,14 @@ class RecommendationService:
         Scores are those of `recommend`, parameters and errors too. Items that only the catalogue knows come last.
         `UnknownItemError` names an item that nobody knows, or that was deleted, as ``items[3]``.
         """
-        model = self.models.current(namespace)
-        query, known = self._asked(namespace, user, model, context or {}, events, self.clock())
+        model, variant, missed, now_s = self._served(namespace, user)
+        query, known = self._asked(namespace, user, model, context or {}, events, now_s)
         rows = self._item_rows(namespace, model, items, known, new_ones=True)
         new = frozenset(item for item, row in zip(items, rows.tolist(), strict=True) if row < 0)
         strategy, search = for_somebody(model, query, context, among=rows[rows >= 0])
         ranking = Ranking(model, strategy, search, new=new)
-        found = self._listed(namespace, ranking, k or len(items), rules, self.clock(), WHOLE, known, query)
-        return found._replace(next=None)
+        found = self._listed(namespace, ranking, k or len(items), rules, now_s, WHOLE, known, query)
+        return found._replace(next=None, variant=variant and variant.name, degraded=found.degraded or missed)
 
     def scores(
         self,
@@ -177,12 +213,13 @@ class RecommendationService:
         """
         from recsys.serving.scores import ScoredItems, scored
 
-        model = self.models.current(namespace)
-        query, known = self._asked(namespace, user, model, context or {}, (), self.clock())
+        model, variant, missed, now_s = self._served(namespace, user)
+        query, known = self._asked(namespace, user, model, context or {}, (), now_s)
         rows = self._item_rows(namespace, model, items, known)
-        degraded = known.degraded or self.models.degraded(namespace)
+        degraded = missed or known.degraded or self.models.degraded(namespace)
         found, manifest = scored(model, query, rows, explain=explain), model.manifest
-        return ScoredItems(found, manifest.version, manifest.created_at, query.strategy, degraded)
+        of_variant = variant and variant.name
+        return ScoredItems(found, manifest.version, manifest.created_at, query.strategy, degraded, of_variant)
 
     def similar(
         self, namespace: str, item: str, k: int, *, rules: Rules | None = None, reading: Reading = WHOLE
@@ -238,6 +275,39 @@ class RecommendationService:
         self.models.require(namespace)  # an event for a namespace that does not exist would never be read
         return self.online.append_events(namespace, events)
 
+    def record_impressions(self, namespace: str, impressions: Sequence[ImpressionEvent]) -> int:
+        """Store what was shown; return how many were new, as far as the store knows. No list goes by it."""
+        self.models.require(namespace)
+        return self.online.append_impressions(namespace, impressions)
+
+    def put_experiment(self, namespace: str, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Split the users of a namespace from now on, as `Experiment.of` says; return it as it is stored.
+
+        Raises
+        ------
+        DataError
+            Naming the field that cannot be used, be it a version that is none or has no user states.
+        """
+        from recsys.serving.experiments import checked
+
+        stored = checked(document, namespace, self.models, self.online) | {"started_at": self._now()}
+        self.models.registry.put_experiment(namespace, stored)
+        return stored
+
+    def experiment(self, namespace: str) -> dict[str, Any] | None:
+        """Return the last experiment, with `ended_at` if it was ended; None if there never was one."""
+        self.models.require(namespace)
+        return self.models.registry.experiment(namespace)
+
+    def end_experiment(self, namespace: str) -> dict[str, Any]:
+        """Give everybody the version in service again; `NotFoundError` if no experiment runs."""
+        document = self.experiment(namespace)
+        if document is None or document.get("ended_at"):
+            raise NotFoundError(f"no experiment runs in namespace {namespace!r}")
+        ended = document | {"ended_at": self._now()}
+        self.models.registry.put_experiment(namespace, ended)
+        return ended
+
     def put_item(self, namespace: str, item: str, metadata: Mapping[str, Any]) -> None:
         """Store what is known of an item; every list that is asked for from now on goes by it.
 
@@ -290,6 +360,27 @@ class RecommendationService:
                 f"model version {page.version} of this walk through the list is gone: start again"
             ) from None
 
+    def _served(
+        self, namespace: str, user: str | None, page: Page | None = None
+    ) -> tuple[ServedModel, Variant | None, bool, float]:
+        """Return the model of the user's variant or walk, the variant, whether its version is gone, and the time."""
+        (model, now_s), experiment = self._pinned(namespace, page), self.models.experiment(namespace)
+        if experiment is None:
+            return model, None, False, now_s
+        variant = experiment.variant_of(namespace, user)
+        try:
+            own = self.models.pinned(namespace, variant.pinned) if variant.pinned else self.models.current(namespace)
+        except RecsysError:
+            return model, None, page is None, now_s
+        if page is not None:  # a walk that began before the experiment is none of it
+            return model, variant if own.manifest.version == page.version else None, False, now_s
+        return own, variant, False, now_s
+
+    def _now(self) -> str:
+        from datetime import UTC, datetime
+
+        return datetime.fromtimestamp(self.clock(), UTC).isoformat(timespec="milliseconds")
+
     def _asked(
         self,
         namespace: str,
@@ -321,6 +412,7 @@ class RecommendationService:
         reading: Reading,
         known: Knowledge = NOTHING,
         query: Query | None = None,
+        explore: Explored | None = None,
     ) -> RankedList:
         """Return a list from the catalogue as it is now, or, with the store out of reach, as it was known last."""
         catalogue, degraded = self._catalogue(namespace, known, rules)
@@ -337,8 +429,11 @@ class RecommendationService:
         if answer.unchanged:
             return answer
         places = min(k, page.left) if page.began else k
-        found = listed(ranking, catalogue, places + 1, rules, page)
-        after, found = page.then(found[:places]) if len(found) > places else None, found[:places]
+        pool = max(places, explore.how.pool) if explore else places
+        found = listed(ranking, catalogue, max(places + 1, pool), rules, page)
+        is_more = len(found) > places
+        found = explore.shown(found[:pool], places) if explore else found[:places]
+        after = page.then(found) if is_more else None
         answer = answer._replace(items=tuple(one for _, one in found), next=after)
         if reading.explain and query is not None:
             from recsys.serving.scores import explained

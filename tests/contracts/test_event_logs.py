@@ -2,25 +2,29 @@
 
 import csv
 
+import pyarrow as pa
 import pytest
 from clouds import CLOUDS
 from hypothesis import given
 from hypothesis import strategies as st
-from messages import records, stored
+from messages import NOON_S, records, shown_records, stored
 
 from batch_jobs.config import IngestConfig
 from batch_jobs.consumer import take_in
 from batch_jobs.event_log import EventLog
 from batch_jobs.ingest import _table
 from batch_jobs.log_files import LocalLogFiles, log_files
-from batch_jobs.log_tables import LOG_SCHEMA
+from batch_jobs.log_tables import IMPRESSION_SCHEMA, LOG_SCHEMA, impressions_table
 from recsys.aws import objects
 from recsys.aws.client import BotoClient
 from recsys.aws.log_files import S3LogFiles
 from recsys.data.events_table import EVENT_SCHEMA
 from recsys.data.sources import Rejected, read_events
 from recsys.errors import ConfigError, DataError, InsufficientDataError, NotFoundError, StorageError
+from recsys.impressions import ImpressionEvent, Shown
 from recsys.serving import MemoryOnlineStore
+
+NUMBERS = pa.schema([pa.field("ts", pa.int64()) if one.name == "ts" else one for one in IMPRESSION_SCHEMA][:-1])
 
 
 @pytest.fixture(params=["local", *CLOUDS])
@@ -290,3 +294,26 @@ def test_a_listing_of_many_pages_is_read_to_its_end(aws, monkeypatch):
     assert EventLog(files).compact("shop") == 8
     assert items(EventLog(files)) == [f"i{n}" for n in range(8)]
     assert len(files.names("shop")) == 1
+
+
+def impression(number, at_s=0.0):
+    shown = tuple(Shown(f"i{n}", None if n else 0.5) for n in range(number + 1))
+    return ImpressionEvent(f"e{number}", "ü\n😀", NOON_S + at_s, "r", "v", shown, "a", None)
+
+
+def test_impressions_are_a_table_beside_the_events_by_either_way(log):
+    first, second, third = (impression(n, n / 8) for n in range(3))
+    queued = records("shop", stored("u", "i")) + shown_records("shop", first, second)
+    assert take_in(log.files, [*queued, *shown_records("shop", second)]) == []
+    log.impressions.append_online("shop", 1, 3, impressions_table([third, first]))
+    assert items(log) == ["i"]
+    for _ in range(2):
+        read = log.impressions.read("shop").events
+        assert sorted(read["event_id"].to_pylist()) == ["e0", "e1", "e2"]
+        rows = [ImpressionEvent.of_row(one) for one in read.cast(NUMBERS).to_pylist()]
+        assert sorted(rows, key=lambda one: one.event_id) == [first, second, third]
+        log.impressions.compact("shop")
+    assert log.impressions.online_position("shop") == 3
+    assert log.online_position("shop") == 0
+    assert log.files.namespaces() == log.impressions.files.namespaces() == ["shop"]
+    assert len(log.impressions.files.names("shop")) == 2

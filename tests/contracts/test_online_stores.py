@@ -15,7 +15,9 @@ from hypothesis.extra import numpy as hnp
 from records import ranked, state
 
 from recsys.aws.dynamodb import DynamoOnlineStore
+from recsys.errors import StorageError
 from recsys.events import InteractionEvent
+from recsys.impressions import ImpressionEvent, Shown
 from recsys.serving import SQLiteOnlineStore, StoredList, UserState
 from recsys.serving.online import EventFeed
 from recsys.serving.online.tally import ItemCount
@@ -373,3 +375,35 @@ def test_connections_that_create_the_database_at_once_all_succeed(tmp_path):
         with closing(SQLiteOnlineStore(tmp_path / f"{n}.db")) as store, ThreadPoolExecutor(2) as pool:
             together = pool.submit(store.append_events, "shop", [event(1)]), pool.submit(store.check)
             assert [one.result() for one in together] == [1, None]
+
+
+def impression(number, **changes):
+    shown = (Shown(f"i{number}", 0.25), Shown("é😀\0"))
+    fields = {"event_id": f"e{number}", "user": "u", "timestamp_s": 1e9 + number, "request_id": "r", "items": shown}
+    return ImpressionEvent(**{**fields, "model_version": "v", "variant": "a", **changes})
+
+
+def test_impressions_are_on_their_way_to_the_log_and_nowhere_else(store):
+    store.append_events("shop", [event(1)])
+    sent = [impression(1), impression(2, variant=None, strategy="als"), impression(1, user="another")]
+    assert store.append_impressions("shop", sent) == 2
+    store.append_impressions("other", [impression(3)])
+    if isinstance(store, EventFeed):
+        assert store.append_impressions("shop", [impression(2), impression(4)]) == 1
+        found = store.impressions_after("shop", 0, limit=9)
+        assert [one.impression.event_id for one in found] == ["e1", "e2", "e4"]
+        assert [one.impression for one in found[:2]] == sent[:2]
+        assert store.impressions_after("shop", found[0].position, limit=1) == [found[1]]
+        assert store.impressions_after("shop", store.last_impression("shop"), limit=9) == []
+        assert store.last_impression("shop") >= found[-1].position
+        assert len(store.events_after("shop", 0, limit=9)) == 1
+    else:
+        assert store.queue.shown == [("shop", sent[:2]), ("other", [impression(3)])]
+    assert len(store.recent_events("shop", "u", after=0, limit=9)) == 1
+    assert store.recent_items("shop", "u", after=0) == ["i1"]
+    assert store.user_state("shop", "v", "u") is None
+
+
+def test_impressions_without_a_queue_are_refused_where_there_is_no_other_way():
+    with pytest.raises(StorageError, match="RECSYS_QUEUE"):
+        DynamoOnlineStore("t", None).append_impressions("shop", [impression(1)])

@@ -16,6 +16,7 @@ from recsys.serving.online.erasures import Erased, Erasure, Held
 from recsys.serving.online.keys import KeyStore
 
 if TYPE_CHECKING:
+    from recsys.impressions import ImpressionEvent
     from recsys.serving.online.tally import Tally
 
 _HEADER = struct.Struct("<4sI")
@@ -103,6 +104,13 @@ class StoredEvent(NamedTuple):
     event: InteractionEvent
 
 
+class StoredImpression(NamedTuple):
+    """An impression with its place in their order of arrival, which is not that of the events."""
+
+    position: int
+    impression: ImpressionEvent
+
+
 class CatalogueHead(NamedTuple):
     """What a request looks at first: whether the catalogue is still as it was read.
 
@@ -158,6 +166,12 @@ class OnlineStore(Protocol):
         """Store events durably, all or none; return how many were new. A known `event_id` changes nothing.
 
         Nor does an event of before the erasure of its user.
+        """
+
+    def append_impressions(self, namespace: str, impressions: Sequence[ImpressionEvent]) -> int:
+        """Store impressions durably, on their way to the log, where an `event_id` counts once; all or none.
+
+        Return how many were new, as far as the store knows. They are no events: nothing else here tells of them.
         """
 
     def recent_events(
@@ -252,6 +266,12 @@ class EventFeed(Protocol):
     def last_position(self, namespace: str) -> int:
         """Return a position no event of the namespace is beyond, 0 in a new store; removing events never lowers it."""
 
+    def impressions_after(self, namespace: str, position: int, *, limit: int) -> list[StoredImpression]:
+        """Return impressions beyond a position in order of arrival."""
+
+    def last_impression(self, namespace: str) -> int:
+        """See `last_position`; of impressions."""
+
 
 POSITIONS_A_SECOND = 1_000_000 << 11
 """Positions of events that go through an `EventQueue` are times: so many to a second."""
@@ -262,6 +282,9 @@ class EventQueue(Protocol):
 
     def send(self, namespace: str, events: Sequence[StoredEvent]) -> None:
         """Hand events over durably; after a `StorageError` any of them may have arrived, and all can be sent again."""
+
+    def send_impressions(self, namespace: str, impressions: Sequence[ImpressionEvent]) -> None:
+        """Hand impressions over as `send` does events."""
 
     def check(self) -> None:
         """Raise `StorageError` if the queue cannot be reached."""

@@ -6,13 +6,24 @@ import sys
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from threading import Lock
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from recsys.events import InteractionEvent
-from recsys.serving.online import NO_END, CatalogueHead, ItemChange, StoredEvent, StoredList, UserState
+from recsys.serving.online import (
+    NO_END,
+    CatalogueHead,
+    ItemChange,
+    StoredEvent,
+    StoredImpression,
+    StoredList,
+    UserState,
+)
 from recsys.serving.online.erasures import Erased, Erasure, Held, digest_of, left_out, newest
 from recsys.serving.online.keys import MemoryKeys
 from recsys.serving.online.tally import Tally, counted
+
+if TYPE_CHECKING:
+    from recsys.impressions import ImpressionEvent
 
 
 class MemoryOnlineStore:
@@ -23,6 +34,7 @@ class MemoryOnlineStore:
         self._lists: dict[tuple[str, str], dict[str, bytes]] = {}
         self._events: dict[str, list[InteractionEvent | None]] = {}  # None: erased, for positions stay
         self._event_ids: dict[str, set[str]] = {}
+        self._impressions: dict[str, dict[str, ImpressionEvent | None]] = {}  # by id, oldest first
         self._items: dict[str, dict[str, ItemChange]] = {}  # oldest change first
         self._heads: dict[str, CatalogueHead] = {}
         self._profiles: dict[str, dict[str, dict[str, Any]]] = {}
@@ -76,6 +88,15 @@ class MemoryOnlineStore:
             self._events.setdefault(namespace, []).extend(new)
             return len(new)
 
+    def append_impressions(self, namespace: str, impressions: Sequence[ImpressionEvent]) -> int:
+        """See `OnlineStore.append_impressions`."""
+        with self._lock:
+            known = self._impressions.setdefault(namespace, {})
+            before = len(known)
+            for one in impressions:
+                known.setdefault(one.event_id, one)
+            return len(known) - before
+
     def recent_events(
         self, namespace: str, user: str, *, after: int, through: int = NO_END, limit: int
     ) -> list[StoredEvent]:
@@ -103,6 +124,15 @@ class MemoryOnlineStore:
     def last_position(self, namespace: str) -> int:
         """See `EventFeed.last_position`."""
         return len(self._events.get(namespace, []))
+
+    def impressions_after(self, namespace: str, position: int, *, limit: int) -> list[StoredImpression]:
+        """See `EventFeed.impressions_after`."""
+        shown = enumerate(list(self._impressions.get(namespace, {}).values())[position:], position + 1)
+        return [StoredImpression(at, one) for at, one in shown if one is not None][:limit]
+
+    def last_impression(self, namespace: str) -> int:
+        """See `EventFeed.last_impression`."""
+        return len(self._impressions.get(namespace, {}))
 
     def put_items(self, namespace: str, items: Mapping[str, Mapping[str, Any]]) -> None:
         """See `OnlineStore.put_items`."""
@@ -177,6 +207,8 @@ class MemoryOnlineStore:
             for at in theirs:
                 self._event_ids[namespace].discard(cast(InteractionEvent, events[at]).event_id)
                 events[at] = None
+            shown = self._impressions.get(namespace, {})
+            shown |= {event_id: None for event_id, one in shown.items() if one is not None and one.user == user}
             tables = [*self._users.items(), *self._lists.items()]
             states = sum(of_version.pop(user, None) is not None for (ns, _), of_version in tables if ns == namespace)
             return Erased(len(theirs), states, self._profiles.get(namespace, {}).pop(user, None) is not None)

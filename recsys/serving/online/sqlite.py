@@ -20,6 +20,7 @@ from recsys.serving.online import (
     CatalogueHead,
     ItemChange,
     StoredEvent,
+    StoredImpression,
     StoredList,
     UserState,
     sqlite_erasures,
@@ -30,6 +31,7 @@ from recsys.serving.online.erasures import Erased, Erasure, Held, left_out
 from recsys.serving.online.sqlite_keys import SQLiteKeys
 
 if TYPE_CHECKING:
+    from recsys.impressions import ImpressionEvent
     from recsys.serving.online.tally import Tally
 
 _SCHEMA = """
@@ -44,6 +46,9 @@ CREATE TABLE IF NOT EXISTS events (
     user TEXT NOT NULL, item TEXT NOT NULL, event TEXT NOT NULL, value REAL NOT NULL, timestamp_s REAL NOT NULL,
     context TEXT, UNIQUE (namespace, event_id));
 CREATE INDEX IF NOT EXISTS events_of_user ON events (namespace, user, position);
+CREATE TABLE IF NOT EXISTS impressions (
+    position INTEGER PRIMARY KEY AUTOINCREMENT, namespace TEXT NOT NULL, event_id TEXT NOT NULL, user TEXT NOT NULL,
+    row TEXT NOT NULL, UNIQUE (namespace, event_id));
 CREATE TABLE IF NOT EXISTS profiles (
     namespace TEXT, user TEXT, profile TEXT NOT NULL, PRIMARY KEY (namespace, user)) WITHOUT ROWID;
 """
@@ -118,6 +123,16 @@ class SQLiteOnlineStore:
             db.executemany(f"INSERT OR IGNORE INTO events (namespace, {_EVENT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
             return db.total_changes - before
 
+    def append_impressions(self, namespace: str, impressions: Sequence[ImpressionEvent]) -> int:
+        """See `OnlineStore.append_impressions`."""
+        rows = [(namespace, one.event_id, one.user, json.dumps(one.row(), allow_nan=False)) for one in impressions]
+        with self._transaction("storing impressions") as db:
+            before = db.total_changes
+            db.executemany(
+                "INSERT OR IGNORE INTO impressions (namespace, event_id, user, row) VALUES (?, ?, ?, ?)", rows
+            )
+            return db.total_changes - before
+
     def recent_events(
         self, namespace: str, user: str, *, after: int, through: int = NO_END, limit: int
     ) -> list[StoredEvent]:
@@ -163,9 +178,20 @@ class SQLiteOnlineStore:
 
     def last_position(self, namespace: str) -> int:
         """See `EventFeed.last_position`; positions are shared by all namespaces."""
-        with self._reads.held("reading events") as db:
-            row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
-        return 0 if row is None else int(row[0])
+        return self._last("events")
+
+    def impressions_after(self, namespace: str, position: int, *, limit: int) -> list[StoredImpression]:
+        """See `EventFeed.impressions_after`."""
+        with self._reads.held("reading impressions") as db:
+            rows = db.execute(
+                "SELECT position, row FROM impressions WHERE namespace = ? AND position > ? ORDER BY position LIMIT ?",
+                (namespace, position, limit),
+            ).fetchall()
+        return [StoredImpression(at, _impression(text)) for at, text in rows]
+
+    def last_impression(self, namespace: str) -> int:
+        """See `EventFeed.last_impression`; positions are shared by all namespaces."""
+        return self._last("impressions")
 
     def put_items(self, namespace: str, items: Mapping[str, Mapping[str, Any]]) -> None:
         """See `OnlineStore.put_items`."""
@@ -285,6 +311,11 @@ class SQLiteOnlineStore:
             ).fetchone()
         return None if row is None else row[0]
 
+    def _last(self, table: str) -> int:
+        with self._reads.held("reading events") as db:
+            row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
+        return 0 if row is None else int(row[0])
+
     def _all(self, selected: str, key: str, namespace: str) -> dict[str, dict[str, Any]]:
         with self._reads.held(f"reading {key}s") as db:
             rows = db.execute(f"SELECT {selected} WHERE namespace = ? ORDER BY {key}", (namespace,)).fetchall()
@@ -361,6 +392,15 @@ def _event(row: Sequence[Any]) -> InteractionEvent:
         return InteractionEvent(event_id, user, item, timestamp_s, event, value, told)
     except (DataError, TypeError, ValueError) as error:
         raise ArtifactError(f"a stored event is damaged: {error}") from error
+
+
+def _impression(text: str) -> ImpressionEvent:
+    from recsys.impressions import ImpressionEvent
+
+    try:
+        return ImpressionEvent.of_row(json.loads(text))
+    except (DataError, ValueError) as error:
+        raise ArtifactError(f"a stored impression is damaged: {error}") from error
 
 
 @contextmanager

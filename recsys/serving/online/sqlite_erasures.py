@@ -46,6 +46,7 @@ def erase(db: sqlite3.Connection, namespace: str, user: str) -> Erased:
         _deleted(db, statement.format(table=table), whose)
         for table, statement in (("users", _REMOVE), ("lists", _REMOVE), ("events", of_user), ("profiles", of_user))
     )
+    _deleted(db, of_user.format(table="impressions"), whose)
     return Erased(events, users + lists, profiles > 0)
 
 

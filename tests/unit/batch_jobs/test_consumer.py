@@ -105,8 +105,8 @@ def test_poison_alone_fails(log, caplog):
 
 
 PLANTED = {
-    "JSON is all it looks at": lambda body: (json.loads(body)["namespace"], json.loads(body)["events"]),
-    "everything is a message": lambda body: ("shop", []),
+    "JSON is all it looks at": lambda body: (json.loads(body)["namespace"], json.loads(body)["events"], False),
+    "everything is a message": lambda body: ("shop", [], False),
     "nothing is": lambda body: parse(""),
 }
 
@@ -132,9 +132,9 @@ def test_a_message_changed_anywhere_is_refused_or_still_one(log):
         with suppress(DataError):
             passed.append((*parse("".join(body)), "".join(body)))
     assert 30 < len(passed) < 1500
-    assert failed(*({"messageId": "m", "body": body} for _, _, body in passed)) == []
-    for namespace in {namespace for namespace, _, _ in passed}:
-        expected = {row["event_id"] for name, rows, _ in passed if name == namespace for row in rows}
+    assert failed(*({"messageId": "m", "body": body} for *_, body in passed)) == []
+    for namespace in {namespace for namespace, *_ in passed}:
+        expected = {row["event_id"] for name, rows, *_ in passed if name == namespace for row in rows}
         assert set(log.read(namespace).events["event_id"].to_pylist()) == expected
 
 
