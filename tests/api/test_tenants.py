@@ -18,6 +18,7 @@ from credentials import add_keys
 REQUESTS = int(os.environ.get("RECSYS_TENANT_REQUESTS", "300"))
 RIVAL = "rival"
 STILL = "import time; time.time = lambda: 1.8e9"  # a time that both servers tell
+FILTERED = {"k": 9, "filter": {"match": {"genre": "drama"}}, "boost": [{"when": {"exists": "year"}, "multiply": 2}]}
 LEAKS = {
     "one catalogue of all": """
 import recsys.serving.service as s
@@ -60,9 +61,9 @@ def requests(app, seed, namespaces):
             body = json.dumps({"genre": rng.choice(["drama", "war"]), "year": rng.randrange(1990, 2020)})
         elif body and path.endswith("/catalogue"):
             body = json.dumps({"fields": {"genre": "keyword", "year": rng.choice(["number", "keyword"])}})
-        elif body and rng.random() < 0.3:
-            body = json.dumps(rng.choice([*BODIES, {"k": 9, "filter": {"match": {"genre": "drama"}}}]))
-        query = rng.choice(["", "?k=7", "?k=30", "?genre=drama", "?k=x"]) if method == "GET" else ""
+        elif body and rng.random() < 0.5:
+            body = json.dumps(rng.choice([*BODIES, FILTERED, FILTERED, FILTERED]))
+        query = rng.choice(["", "?k=7", "?genre=drama&k=9", "?genre=war", "?k=x"]) if method == "GET" else ""
         yield method, target(path, parameters) + query, headers, body
 
 
@@ -84,9 +85,7 @@ def different(template, folder, rival, count, seed=0, planted=""):
         for shop in (both, alone):
             keys = add_keys(shop.online.keys)
             shop.online.put_fields("shop", {"genre": "keyword", "year": "number"})
-            shop.online.put_items(
-                "shop", {f"i{n}": {"genre": ("drama", "war")[n % 2], "year": 1990 + n} for n in range(12)}
-            )
+            shop.online.put_items("shop", {f"i{n}": {"genre": ("drama", "war")[n % 2], "year": n} for n in range(12)})
         servers = [
             stack.enter_context(server_over(shop, folder / f"{name}.log", f"{STILL}\n{planted}"))
             for name, shop in (("both", both), ("alone", alone))
