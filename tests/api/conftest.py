@@ -200,4 +200,4 @@ def bookshop(tmp_path_factory):
 @pytest.fixture
 def start_server(tmp_path):
     """Start a server of one's own."""
-    return lambda shop: server_over(shop, tmp_path / "server.log")
+    return lambda shop, planted="": server_over(shop, tmp_path / "server.log", planted)
