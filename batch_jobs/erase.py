@@ -24,16 +24,18 @@ LISTS = Path("var/lists")
 
 def erase(stores: Stores, namespace: str, lists: Path, screen: Screen) -> dict[str, Any]:
     """Remove everything of erased users but the version in service, if that was trained with them."""
-    stores.events.compact(namespace)
+    for log in (stores.events, stores.events.impressions):
+        log.compact(namespace)
     return {"namespace": namespace, **erase_log(stores, namespace), **retire(stores, namespace, lists, screen)}
 
 
 def erase_log(stores: Stores, namespace: str) -> dict[str, int]:
-    """Write the files of the event log anew that hold what is older than an erasure, and empty the store's own log."""
+    """Write the files of the log anew that hold what is older than an erasure, and empty the store's own log."""
     erasures = stores.online.erasures(namespace)
     if erasures:
         stores.online.purge()
-    return {"erasures": len(erasures), "log_files_rewritten": stores.events.erase(namespace, erasures)}
+    rewritten = sum(log.erase(namespace, erasures) for log in (stores.events, stores.events.impressions))
+    return {"erasures": len(erasures), "log_files_rewritten": rewritten}
 
 
 def retire(stores: Stores, namespace: str, lists: Path, screen: Screen) -> dict[str, Any]:

@@ -199,7 +199,8 @@ class EventLog:
 
     def _left(self, namespace: str, name: str, table: pa.Table, erasures: Sequence[Erasure]) -> pa.Table:
         copied = _ONLINE.fullmatch(_base(name))
-        return without_erased(table, namespace, name, int(copied[2]) if copied else None, erasures)
+        is_counted = copied is not None and self._schema is LOG_SCHEMA  # by erasures; they do not count impressions
+        return without_erased(table, namespace, name, int(copied[2]) if copied and is_counted else None, erasures)
 
     def _append(self, namespace: str, name: str, tables: Iterable[pa.Table]) -> int:
         some = (table for table in tables if len(table))

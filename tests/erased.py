@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow.parquet
 import two_tastes
-from messages import NOON_S, records, stored
+from messages import NOON_S, records, shown_records, stored
 
 from batch_jobs import consumer
 from batch_jobs.config import load
@@ -13,10 +13,12 @@ from batch_jobs.erase import LISTS
 from batch_jobs.ingest import ingest
 from batch_jobs.nightly import nightly
 from batch_jobs.score import Order, Shard, score
+from recsys.impressions import ImpressionEvent, Shown
 from recsys.serving.people import People
 
 GONE, QUIET = "grace.hopper", Screen(as_json=True)
 LATE = [stored(GONE, f"i{n}", n, event_id=f"sent-{n}") for n in range(5)]
+SHOWN = [ImpressionEvent(f"shown-{n}", GONE, NOON_S + n, "r", "v", (Shown(f"i{n}"),)) for n in range(3)]
 JOB = {
     "namespace": "shop",
     "ingest": {"files": ["events.csv"], "users": "users.csv"},
@@ -36,7 +38,8 @@ def open_shop(stores):
     nightly(stores, CONFIG, QUIET)
     score(stores, "shop", LISTED, QUIET)
     stores.online.append_events("shop", [one.event for one in LATE])
-    take_in(stores, *records("shop", *LATE[:2]))  # as where there is a queue
+    stores.online.append_impressions("shop", SHOWN)
+    take_in(stores, *records("shop", *LATE[:2]), *shown_records("shop", *SHOWN[:2]))  # as where there is a queue
     ingest(stores, "shop", CONFIG.ingest, QUIET)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from recsys.events import InteractionEvent
+    from recsys.impressions import ImpressionEvent
 
 T = TypeVar("T")
 
@@ -67,6 +68,11 @@ def left_out(namespace: str, erasures: Iterable[Erasure], known: int = 0) -> Cal
     """Return whether a user is one of those erased after the first `known` erasures."""
     digests = {one.digest for one in erasures if one.number > known}
     return lambda user: bool(digests) and digest_of(namespace, user) in digests
+
+
+def newer(impressions: Sequence[ImpressionEvent], erased: Mapping[str, Erasure]) -> list[ImpressionEvent]:
+    """Return the impressions that are none of users erased since; they have no place, so their own time tells."""
+    return [one for one in impressions if one.user not in erased or one.timestamp_s > erased[one.user].at_s]
 
 
 def newest(erasures: Sequence[Erasure]) -> int:

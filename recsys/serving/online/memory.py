@@ -18,7 +18,7 @@ from recsys.serving.online import (
     StoredList,
     UserState,
 )
-from recsys.serving.online.erasures import Erased, Erasure, Held, digest_of, left_out, newest
+from recsys.serving.online.erasures import Erased, Erasure, Held, digest_of, left_out, newer, newest
 from recsys.serving.online.keys import MemoryKeys
 from recsys.serving.online.tally import Tally, counted
 
@@ -92,8 +92,8 @@ class MemoryOnlineStore:
         """See `OnlineStore.append_impressions`."""
         with self._lock:
             known = self._impressions.setdefault(namespace, {})
-            before = len(known)
-            for one in impressions:
+            before, erased = len(known), self.erasures_of(namespace, {one.user for one in impressions})
+            for one in newer(impressions, erased):
                 known.setdefault(one.event_id, one)
             return len(known) - before
 

@@ -27,7 +27,7 @@ from recsys.serving.online import (
     sqlite_items,
     sqlite_keys,
 )
-from recsys.serving.online.erasures import Erased, Erasure, Held, left_out
+from recsys.serving.online.erasures import Erased, Erasure, Held, left_out, newer
 from recsys.serving.online.sqlite_keys import SQLiteKeys
 
 if TYPE_CHECKING:
@@ -125,8 +125,10 @@ class SQLiteOnlineStore:
 
     def append_impressions(self, namespace: str, impressions: Sequence[ImpressionEvent]) -> int:
         """See `OnlineStore.append_impressions`."""
-        rows = [(namespace, one.event_id, one.user, json.dumps(one.row(), allow_nan=False)) for one in impressions]
         with self._transaction("storing impressions") as db:
+            erased = sqlite_erasures.erasures_of(db, namespace, {one.user for one in impressions})
+            sent = newer(impressions, erased)
+            rows = [(namespace, one.event_id, one.user, json.dumps(one.row(), allow_nan=False)) for one in sent]
             before = db.total_changes
             db.executemany(
                 "INSERT OR IGNORE INTO impressions (namespace, event_id, user, row) VALUES (?, ?, ?, ?)", rows
