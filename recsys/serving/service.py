@@ -260,15 +260,16 @@ class RecommendationService:
         """Return, for each of the newest items a user liked, the k nearest ones; none twice, and none the user has."""
         from recsys.serving.because import NO_HISTORY, Rows, rows_of
 
-        model = self.models.current(namespace)
+        model, variant, missed, now_s = self._served(namespace, user)
         known, manifest = Knowledge.of(user, namespace, model, self.online), model.manifest
         catalogue, degraded = self._catalogue(namespace, known, rules)
 
         def listed(ranking: Ranking) -> tuple[RankedItem, ...]:
-            return self._listed(namespace, ranking, k, rules, self.clock(), WHOLE, known).items
+            return self._listed(namespace, ranking, k, rules, now_s, WHOLE, known).items
 
         found = tuple(rows_of(model, known, catalogue.removed, n_rows, listed))
-        return Rows(found, manifest.version, manifest.created_at, SIMILAR if found else NO_HISTORY, degraded)
+        strategy, of_variant = SIMILAR if found else NO_HISTORY, variant and variant.name
+        return Rows(found, manifest.version, manifest.created_at, strategy, degraded or missed, of_variant)
 
     def record_events(self, namespace: str, events: Sequence[InteractionEvent]) -> int:
         """Store events; the next list of their users takes them into account. Return how many were new."""
