@@ -25,7 +25,8 @@ _HEAD = struct.Struct("<dq8s16sBH")
 
 def cursor_of(page: Page, key: bytes) -> str:
     """Return a page as text: a MAC, then the page, packed."""
-    packed = zlib.compress(_packed(page))
+    deflate = zlib.compressobj(wbits=10, memLevel=1)  # next to no memory to make ready, which is most of the time
+    packed = deflate.compress(_packed(page)) + deflate.flush()
     return urlsafe_b64encode(_mac(packed, key) + packed).decode().rstrip("=")
 
 
