@@ -69,7 +69,9 @@ def _packed(page: Page) -> bytes:
     version, steps = page.version.encode(), [after - before for before, after in pairwise((0, *page.rows))]
     head = _HEAD.pack(page.now_s, page.through, page.known, page.request, len(version), len(steps))
     planes = struct.pack(f"<{len(steps)}I", *steps)
-    return head + version + b"".join(planes[n::4] for n in range(4)) + json.dumps(page.items).encode()
+    return (
+        head + version + b"".join(planes[n::4] for n in range(4)) + json.dumps(page.items, ensure_ascii=False).encode()
+    )
 
 
 def _unpacked(data: bytes) -> Page:
