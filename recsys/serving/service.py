@@ -419,12 +419,13 @@ class RecommendationService:
         catalogue, degraded = self._catalogue(namespace, known, rules)
         manifest = ranking.model.manifest
         # Of lists that do not change with time the cursors do not either.
-        is_timed = (query is not None and len(query.features)) or (rules is not None and rules.freshness)
+        is_popular = ranking.strategy == POPULAR and not reading.explain
+        features = [] if query is None or is_popular else query.features.tolist()
+        is_timed = features or (rules is not None and rules.freshness)
         first = Page(manifest.version, now_s if is_timed else 0.0, known.through, fingerprint(known), reading.request)
         page = reading.page or first
         answer = RankedList((), manifest.version, manifest.created_at, ranking.strategy, degraded)
         if reading.asked:
-            features = None if query is None else query.features.tolist()
             tag = reading.tag(page.version, page.known, features, ranking.strategy, catalogue.head, degraded)
             answer = answer._replace(tag=tag, unchanged=not reading.unless.isdisjoint((tag, "*")))
         if answer.unchanged:
