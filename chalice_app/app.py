@@ -11,7 +11,7 @@ gc.disable()
 from chalicelib.face import Face  # noqa: E402
 from chalicelib.requests import path_id, path_namespace, query_list  # noqa: E402
 from chalicelib.responses import Problem, answer, ranked, scored  # noqa: E402
-from chalicelib.wiring import service, stores, warm_up  # noqa: E402
+from chalicelib.wiring import cursor_key, service, stores, warm_up  # noqa: E402
 
 gc.freeze()
 gc.enable()
@@ -22,8 +22,8 @@ app = Face(app_name="recsys")
 @app.route("/v1/{ns}/users/{user}/recommendations", methods=["GET"], scope="read")
 def recommendations(ns, user):
     """Top-K for a user: GET ...?k=20, and any declared field: ...&genre=drama."""
-    k, rules = query_list(app.current_request)
-    return ranked(app.request_id, service().recommend(path_namespace(ns), path_id("user", user), k, rules=rules))
+    k, asked = query_list(app.current_request)
+    return ranked(app.request_id, service().recommend(path_namespace(ns), path_id("user", user), k, **asked))
 
 
 @app.route("/v1/{ns}/users/{user}/recommendations", methods=["POST"], scope="read")
@@ -58,32 +58,32 @@ def scores(ns, user):
 @app.route("/v1/{ns}/items/{item}/similar", methods=["GET"], scope="read")
 def similar_items(ns, item):
     """Nearest items: GET ...?k=20, and any declared field."""
-    k, rules = query_list(app.current_request)
-    return ranked(app.request_id, service().similar(path_namespace(ns), path_id("item", item), k, rules=rules))
+    k, asked = query_list(app.current_request)
+    return ranked(app.request_id, service().similar(path_namespace(ns), path_id("item", item), k, **asked))
 
 
 @app.route("/v1/{ns}/popular", methods=["GET"], scope="read")
 def popular(ns):
     """Items most users have: GET ...?k=20, and any declared field."""
-    k, rules = query_list(app.current_request)
-    return ranked(app.request_id, service().popular(path_namespace(ns), k, rules=rules))
+    k, asked = query_list(app.current_request)
+    return ranked(app.request_id, service().popular(path_namespace(ns), k, **asked))
 
 
 @app.route("/v1/{ns}/items/{item}/similar", methods=["POST"], scope="read")
 def similar_items_by_rules(ns, item):
     """Nearest items, by rules: {"k"?, "filter"?, "boost"?, ...}."""
-    from chalicelib.rows import asked_plain
+    from chalicelib.bodies import ListIn, asked_by
 
-    asked = asked_plain(app.current_request)
+    asked = asked_by(app.current_request, ListIn)
     return ranked(app.request_id, service().similar(path_namespace(ns), path_id("item", item), **asked))
 
 
 @app.route("/v1/{ns}/popular", methods=["POST"], scope="read")
 def popular_by_rules(ns):
     """Items most users have, by rules: {"k"?, "filter"?, "boost"?, ...}."""
-    from chalicelib.rows import asked_plain
+    from chalicelib.bodies import ListIn, asked_by
 
-    return ranked(app.request_id, service().popular(path_namespace(ns), **asked_plain(app.current_request)))
+    return ranked(app.request_id, service().popular(path_namespace(ns), **asked_by(app.current_request, ListIn)))
 
 
 @app.route("/v1/{ns}/trending", methods=["GET", "POST"], scope="read")
@@ -114,21 +114,11 @@ def rows(ns, user):
 
 @app.route("/v1/{ns}/batch", methods=["POST"], scope="read")
 def batch(ns):
-    """Up to 100 of the requests that take a body: {"requests": [{"route": "trending", "k": 5}, ...]}."""
+    """Up to 100 of the requests above in one: {"requests": [{"route": "trending", "k": 5}, ...]}."""
     from chalicelib.batch import answers
 
     service().models.require(path_namespace(ns))
-    routes = {
-        "recommendations": (recommendations_in_context, "user"),
-        "session": (recommendations_for_a_session, None),
-        "scores": (scores, "user"),
-        "rerank": (rerank, "user"),
-        "similar": (similar_items_by_rules, "item"),
-        "popular": (popular_by_rules, None),
-        "trending": (trending, None),
-        "rows": (rows, "user"),
-    }
-    return answers(app, ns, routes)
+    return answers(app, ns)
 
 
 @app.route("/v1/{ns}/items/{item}", methods=["PUT"], scope="write")
@@ -191,6 +181,7 @@ def live():
 def ready():
     """Whether the stores answer and the models in service are warm; the first call warms them, if nobody has."""
     stores().check()
+    cursor_key()
     if not warm_up().ready():
         raise Problem(503, "the models in service are being loaded; try again")
     return answer(app.request_id, {"status": "ready"})

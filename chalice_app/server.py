@@ -29,8 +29,8 @@ from chalice.local import (  # noqa: E402
 )
 
 from chalicelib.responses import problem  # noqa: E402
-from chalicelib.wiring import service, warm_up  # noqa: E402
-from recsys.errors import ConfigError, RecsysError  # noqa: E402
+from chalicelib.wiring import cursor_key, service, warm_up  # noqa: E402
+from recsys.errors import ConfigError, RecsysError, StorageError  # noqa: E402
 
 MAX_BODY_BYTES = 1024 * 1024  # more than the app itself takes; API Gateway would pass on 10 MB
 MAX_CONNECTIONS = 256
@@ -164,6 +164,8 @@ def main() -> int:
     config = Config.create(project_dir=str(HERE), chalice_app=app, chalice_stage="dev")
     try:
         service()
+        with suppress(StorageError):  # what is in the way of that, lists say
+            cursor_key()
         server = LocalDevServer(app, config, options.host, options.port, handler_cls=Gateway, server_cls=Server).server
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)

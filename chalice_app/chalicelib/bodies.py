@@ -7,15 +7,17 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from chalice.app import Request
 
-from chalicelib.requests import DEFAULT_K, MAX_K, strict_json
+from chalicelib.requests import DEFAULT_K, MAX_INCLUDED, MAX_K, reading_of, strict_json
 from chalicelib.responses import Problem
-from chalicelib.rules import RulesIn, rules_of
+from chalicelib.rules import Name, RulesIn, rules_of
 from recsys.errors import DataError
 from recsys.events import LARGEST_CONTEXT_BYTES, InteractionEvent
 from recsys.ids import encode_id
 from recsys.serving import SessionEvent
 
 MAX_EVENTS = 500
+HOW_IT_IS_READ = ("k", "cursor", "include", "explain")
+"""Members of a body that may differ from page to page."""
 _NAMED = re.compile("(?:missing required|unknown) field `([^`]{1,100})`")
 
 Body = TypeVar("Body", bound=msgspec.Struct)
@@ -23,7 +25,11 @@ Body = TypeVar("Body", bound=msgspec.Struct)
 
 def json_body(request: Request, body_type: type[Body]) -> Body:
     """Return the body as `body_type`: 415, 413, 400 or 422 for what cannot be it."""
-    parsed = parsed_body(request)
+    return converted(parsed_body(request), body_type)
+
+
+def converted(parsed: dict[str, Any], body_type: type[Body]) -> Body:
+    """Return a parsed body as `body_type`; 422 for what cannot be it."""
     try:
         return msgspec.convert(parsed, body_type)
     except msgspec.ValidationError as error:
@@ -95,10 +101,18 @@ class SessionEventIn(msgspec.Struct, forbid_unknown_fields=True):
     value: float = 1.0
 
 
-class AskIn(RulesIn, forbid_unknown_fields=True):
-    """The body of POST recommendations."""
+class ListIn(RulesIn, forbid_unknown_fields=True):
+    """The body of a POST of any list."""
 
     k: Annotated[int, msgspec.Meta(ge=1, le=MAX_K)] = DEFAULT_K
+    cursor: str | None = None
+    include: Annotated[list[Name], msgspec.Meta(max_length=MAX_INCLUDED)] = msgspec.field(default_factory=list)
+
+
+class AskIn(ListIn, forbid_unknown_fields=True):
+    """The body of POST recommendations."""
+
+    explain: bool = False
     context: dict[str, Any] = msgspec.field(default_factory=dict)
     events: Annotated[list[SessionEventIn], msgspec.Meta(max_length=MAX_EVENTS)] = msgspec.field(default_factory=list)
 
@@ -118,13 +132,26 @@ class FieldsIn(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def asked_list(request: Request) -> tuple[int, dict[str, Any]]:
-    """Return list length, and context, session and rules of the body by the names the service gives them.
+    """Return list length, and context, session, rules and reading of the body by the names the service gives them.
 
     A problem names the field as ``events[3].item``.
     """
-    body = json_body(request, AskIn)
-    events = session_events(body.events)
-    return body.k, {"context": bounded(body.context), "events": events, "rules": rules_of(body)}
+    asked = asked_by(request, AskIn)
+    return asked.pop("k"), asked
+
+
+def asked_by(request: Request, body_type: type[ListIn]) -> dict[str, Any]:
+    """Return what a body asks for by the names the service gives it, its length and own members included."""
+    parsed = parsed_body(request)
+    body = converted(parsed, body_type)
+    own = {name: getattr(body, name) for name in body.__struct_fields__ if name not in ListIn.__struct_fields__}
+    if "events" in own:
+        own["events"] = [_session_event_of(place, sent) for place, sent in enumerate(own["events"])]
+        bounded(own["context"])
+    asked = {name: one for name, one in parsed.items() if name not in HOW_IT_IS_READ}
+    explain = own.pop("explain", False)
+    reading = reading_of(request, asked, body.cursor, include=tuple(body.include), explain=explain)
+    return {"k": body.k, "rules": rules_of(body), "reading": reading, **own}
 
 
 def sent_fields(request: Request) -> dict[str, str]:
@@ -138,11 +165,6 @@ def bounded(context: dict[str, Any]) -> dict[str, Any]:
     if size > LARGEST_CONTEXT_BYTES:
         raise Problem(422, f"has {size:,} bytes; {LARGEST_CONTEXT_BYTES:,} are the most", field="context")
     return context
-
-
-def session_events(sent: list[SessionEventIn]) -> list[SessionEvent]:
-    """Return what was done in a session; a problem names an item as ``events[3].item``."""
-    return [_session_event_of(place, one) for place, one in enumerate(sent)]
 
 
 def _session_event_of(place: int, sent: SessionEventIn) -> SessionEvent:

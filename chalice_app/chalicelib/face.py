@@ -10,10 +10,11 @@ from chalice import Chalice, Response
 
 from chalicelib.access_log import Causes, Noted, log_request
 from chalicelib.responses import FromModel, Problem, problem
-from recsys.errors import DataError, NoModelError, NotFoundError, RecsysError, UnknownItemError
+from recsys.errors import DataError, NoModelError, NotFoundError, PageGoneError, RecsysError, UnknownItemError
 
 View = Callable[..., Response]
 Scope = Literal["read", "write", "admin"]
+FIELDS: dict[type[RecsysError], str] = {NoModelError: "ns", PageGoneError: "cursor"}
 
 
 class Face(Chalice):
@@ -92,8 +93,9 @@ class Face(Chalice):
                 self.log.error("no answer", exc_info=error)
             return problem(error.status, str(error), self.request_id, field=error.field)
         if isinstance(error, NotFoundError):
-            field = error.field if isinstance(error, UnknownItemError) else None
-            return problem(404, str(error), self.request_id, field="ns" if isinstance(error, NoModelError) else field)
+            status = 410 if isinstance(error, PageGoneError) else 404
+            field = error.field if isinstance(error, UnknownItemError) else FIELDS.get(type(error))
+            return problem(status, str(error), self.request_id, field=field)
         if isinstance(error, DataError):  # of what the client sent: what is stored and unusable is an ArtifactError
             return problem(422, error.reason, self.request_id, field=error.field)
         self.log.error("no answer", exc_info=error)  # names a place in the store: for us, not for the client

@@ -10,10 +10,13 @@ from urllib.parse import unquote
 
 from chalice.app import Request
 
+from chalicelib.cursors import digest, page_of
 from chalicelib.responses import Problem
+from chalicelib.wiring import cursor_key
 from recsys.artifacts.manifest import check_name
 from recsys.errors import ConfigError, DataError
 from recsys.ids import encode_id
+from recsys.serving.paging import Reading
 
 if TYPE_CHECKING:
     from recsys.serving.rules import Rules
@@ -23,6 +26,8 @@ MAX_DEPTH = 32
 MAX_K = 500
 DEFAULT_K = 20
 MAX_PARAMETERS = 32
+MAX_INCLUDED = 16
+"""Fields of items that come with a list."""
 _WHOLE = re.compile("[1-9][0-9]{0,2}")
 _BROKEN_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 
@@ -49,14 +54,26 @@ def path_id(field: str, text: str) -> str:
     return decoded
 
 
-def query_list(request: Request, *own: str) -> tuple[int, Rules | None]:
-    """Return the list length of ``?k=``, and of every other parameter that an item's field of its name has its value.
+def query_list(request: Request, *own: str) -> tuple[int, dict[str, Any]]:
+    """Return the list length of ``?k=``, and rules and reading by the names the service gives them.
 
-    A parameter that comes several times has one of its values. Those in `own` mean something else on this route.
+    Of every other parameter but ``cursor``, ``include`` and those in `own` an item's field of its name has its value;
+    one that comes several times has one of its values.
     """
+    query = {name: request.query_params.getlist(name) for name in request.query_params or ()}
     k = query_whole(request, "k", DEFAULT_K, MAX_K)
-    names = [name for name in request.query_params or () if name not in ("k", *own)]
-    return k, _filter({name: request.query_params.getlist(name) for name in names}) if names else None
+    text, cursor, include = (_single(query, name) for name in ("k", "cursor", "include"))
+    included = () if include is None else tuple(include.split(","))
+    if len(included) > MAX_INCLUDED or not all(included):
+        raise Problem(400, f"include is 1 to {MAX_INCLUDED} names of fields with commas between them", field="include")
+    reading = reading_of(request, {"query": query} if query else {}, cursor, include=included)
+    tags = request.headers.get("if-none-match", "").split(",")
+    reading = reading._replace(
+        asked=reading.request + repr((text, cursor, included)).encode(),
+        unless=frozenset(tag.strip().removeprefix("W/").strip('"') for tag in tags),
+    )
+    fields = {name: values for name, values in query.items() if name not in own}
+    return k, {"rules": _filter(fields) if fields else None, "reading": reading}
 
 
 def query_whole(request: Request, name: str, default: int, most: int) -> int:
@@ -72,6 +89,21 @@ def query_text(request: Request, name: str, default: str) -> str:
     query = request.query_params
     values = query.getlist(name) if query and name in query else [default]
     return values[0] if len(values) == 1 else ""
+
+
+def reading_of(request: Request, asked: Any, cursor: str | None, **more: Any) -> Reading:
+    """Return how a list is read, from the page on that a cursor names; it has to be one of the same request."""
+    own = digest(request, asked)
+    page = None if cursor is None else page_of(cursor, own, cursor_key())
+    return Reading(own, page, **more)
+
+
+def _single(query: dict[str, list[str]], name: str) -> str | None:
+    """Take a parameter out of a query."""
+    values = query.pop(name, [])
+    if len(values) > 1:
+        raise Problem(400, "comes more than once", field=name)
+    return values[0] if values else None
 
 
 def _filter(query: dict[str, list[str]]) -> Rules:
@@ -92,8 +124,7 @@ def strict_json(data: bytes) -> dict[str, Any]:
         text = data.decode()
     except UnicodeDecodeError:
         raise Problem(400, "the body is not UTF-8") from None
-    # Without so many brackets in all it cannot be so deep, and most bodies have a handful.
-    if text.count("{") + text.count("[") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
+    if _depth(text) > MAX_DEPTH:
         raise Problem(400, f"the body is nested deeper than {MAX_DEPTH} levels")
     try:
         parsed = json.loads(
@@ -128,7 +159,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = dict(pairs)
     if len(names) < len(pairs):
         raise ValueError("a name stands twice in one object")
-    if any("\ud800" <= character <= "\udfff" for name in names if not name.isascii() for character in name):
+    if any("\ud800" <= character <= "\udfff" for name in names for character in name):
         raise ValueError("a name holds a lone surrogate")
     return names
 

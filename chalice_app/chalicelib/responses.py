@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from chalice import Response
 
+from chalicelib.cursors import cursor_of
+from chalicelib.wiring import cursor_key
+
 if TYPE_CHECKING:
-    from recsys.serving import RankedItem, RankedList, ScoredItem, ScoredItems
+    from recsys.serving import RankedList, ScoredItem, ScoredItems
     from recsys.serving.because import Rows
 
 HEADERS = {
@@ -35,12 +38,15 @@ def answer(request_id: str, body: dict[str, Any], *, status: int = 200) -> Respo
 class FromModel(Response):
     """What a model answered; of `found` the log takes which model it was and how."""
 
-    def __init__(self, request_id: str, told: dict[str, Any], found: RankedList | ScoredItems | Rows) -> None:
+    def __init__(
+        self, request_id: str, told: dict[str, Any], found: RankedList | ScoredItems | Rows, **more: Any
+    ) -> None:
         body = {
             **told,
             "model_version": found.model_version,
             "strategy": found.strategy,
             "degraded": found.degraded,
+            **more,
             "request_id": request_id,
         }
         super().__init__(_json(body), dict(HEADERS))
@@ -48,13 +54,24 @@ class FromModel(Response):
 
 
 def ranked(request_id: str, found: RankedList) -> Response:
-    """Return a list in the shape every list has."""
-    return FromModel(request_id, {"items": items_of(found.items)}, found)
+    """Return a list in the shape every list has, with the cursor of the next page; 304 where the client has it."""
+    cursor = None if found.next is None else cursor_of(found.next, cursor_key())
+    response = FromModel(request_id, {"items": items_of(found)}, found, cursor=cursor)
+    if found.tag:
+        response.headers |= {"ETag": f'W/"{found.tag}"', "Cache-Control": "private, no-cache"}
+    if found.unchanged:
+        response.status_code, response.body = 304, ""
+    return response
 
 
-def items_of(items: tuple[RankedItem, ...]) -> list[dict[str, Any]]:
+def items_of(found: RankedList) -> list[dict[str, Any]]:
     """Return the places of a list."""
-    return [{"item": one.item, "score": one.score, "reason": one.reason} for one in items]
+    items: list[dict[str, Any]] = [{"item": one.item, "score": one.score, "reason": one.reason} for one in found.items]
+    for place, told in enumerate(found.metadata or ()):
+        items[place]["metadata"] = told
+    for place, one in enumerate(found.explained or ()):
+        items[place] |= _explained(one)
+    return items
 
 
 def scored(request_id: str, found: ScoredItems, *, explain: bool) -> Response:

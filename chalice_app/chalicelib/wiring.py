@@ -6,7 +6,7 @@ from threading import RLock
 from typing import TypeVar
 
 from recsys.serving import RecommendationService, WarmUp
-from recsys.stores import ServingStores
+from recsys.stores import ServingStores, signing_key
 
 Made = TypeVar("Made")
 _making = RLock()
@@ -34,6 +34,12 @@ def stores() -> ServingStores:
 def service() -> RecommendationService:
     """Return the service of this container."""
     return stores().service()
+
+
+@once
+def cursor_key() -> bytes:
+    """Return what cursors are signed with."""
+    return signing_key("cursors")
 
 
 @once

@@ -17,7 +17,7 @@ from recsys.aws.packed_items import PARTS, get_item, get_packed, items_of, key, 
 from recsys.aws.tally_items import read_tally
 from recsys.errors import ArtifactError, DataError
 from recsys.events import InteractionEvent
-from recsys.serving.online import CatalogueHead, EventQueue, ItemChange, StoredList, UserState
+from recsys.serving.online import NO_END, CatalogueHead, EventQueue, ItemChange, StoredEvent, StoredList, UserState
 from recsys.serving.online.tally import Tally
 
 _LARGEST_DESCRIPTION = 400_000  # and the rest of an item's 409,600 bytes for its keys
@@ -86,19 +86,21 @@ class DynamoOnlineStore:
             self.queue.send(namespace, stored)
         return new
 
-    def recent_events(self, namespace: str, user: str, *, after: int, limit: int) -> list[InteractionEvent]:
+    def recent_events(
+        self, namespace: str, user: str, *, after: int, through: int = NO_END, limit: int
+    ) -> list[StoredEvent]:
         """See `OnlineStore.recent_events`."""
         if not limit:
             return []
         newest = {"ScanIndexForward": False, "Limit": limit}
         with _reading("event"):
-            found = islice(events_of_user(self._client, self.table, namespace, user, after, **newest), limit)
-            return [event_of(item).event for item in found][::-1]
+            found = islice(events_of_user(self._client, self.table, namespace, user, after, through, **newest), limit)
+            return [event_of(item) for item in found][::-1]
 
-    def recent_items(self, namespace: str, user: str, *, after: int) -> list[str]:
+    def recent_items(self, namespace: str, user: str, *, after: int, through: int = NO_END) -> list[str]:
         """See `OnlineStore.recent_items`."""
         with _reading("event"):
-            found = events_of_user(self._client, self.table, namespace, user, after)
+            found = events_of_user(self._client, self.table, namespace, user, after, through)
             return list({event_of(item).event.item for item in found})
 
     def tally(self, namespace: str, *, after: int) -> Tally:

@@ -39,10 +39,14 @@ def insert_events(
     return stored, new
 
 
-def events_of_user(client: Client, table: str, namespace: str, user: str, after: int, **more: Any) -> Iterator[Item]:
-    """Yield the items of a user's events beyond a position."""
-    bounds = {":user": f"E#{namespace}#{user}", ":after": _sort_key(after)}
-    return query(client, table, "pk = :user AND sk > :after", bounds, **more)
+def events_of_user(
+    client: Client, table: str, namespace: str, user: str, after: int, through: int, **more: Any
+) -> Iterator[Item]:
+    """Yield the items of a user's events beyond a position and up to another."""
+    if through <= after:
+        return iter(())  # DynamoDB refuses such bounds
+    bounds = {":user": f"E#{namespace}#{user}", ":first": _sort_key(after + 1), ":last": _sort_key(through)}
+    return query(client, table, "pk = :user AND sk BETWEEN :first AND :last", bounds, **more)
 
 
 def event_of(item: Item) -> StoredEvent:

@@ -9,22 +9,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.errors import ArtifactError, RecsysError, StorageError, UnknownItemError
+from recsys.errors import ArtifactError, NoModelError, PageGoneError, StorageError, UnknownItemError
 from recsys.events import InteractionEvent
 from recsys.serving.catalogue import Catalogue
 from recsys.serving.knowledge import Knowledge, SessionEvent
 from recsys.serving.listing import RankedItem, Ranking, listed
 from recsys.serving.loader import ModelLoader, ServedModel
-from recsys.serving.online import OnlineStore
+from recsys.serving.online import NO_END, OnlineStore
+from recsys.serving.paging import NOTHING_KNOWN, WHOLE, Page, Reading, check_same, fingerprint
 from recsys.serving.query import Query
 from recsys.serving.searches import POPULAR, SIMILAR, TRENDING, for_all, for_somebody, similar_to
 
 if TYPE_CHECKING:
     from recsys.serving.because import Rows
     from recsys.serving.rules import Rules
-    from recsys.serving.scores import ScoredItems
+    from recsys.serving.scores import ScoredItem, ScoredItems
 
 HALF_LIFE_H = 7 * 24.0
+NOTHING = Knowledge.nothing()
 
 
 class RankedList(NamedTuple):
@@ -41,6 +43,16 @@ class RankedList(NamedTuple):
         Where the scores come from: the kind of the model (als, ...), fold_in, context, popular, trending or similar.
     degraded : bool
         Something the answer should have used was out of reach.
+    next : Page, optional
+        The page after this one; None at the end.
+    metadata : tuple of dict, optional
+        Of each item the fields that were asked for and that it has.
+    explained : tuple of ScoredItem, optional
+        What the model predicts for each item, and what that consists of; nothing for one it does not know.
+    tag : str
+        Another one for every other list; empty unless it was asked for.
+    unchanged : bool
+        The reader has a list of this tag: nothing was looked for.
     """
 
     items: tuple[RankedItem, ...]
@@ -48,6 +60,11 @@ class RankedList(NamedTuple):
     model_created_at: str
     strategy: str
     degraded: bool = False
+    next: Page | None = None
+    metadata: tuple[dict[str, Any], ...] | None = None
+    explained: tuple[ScoredItem, ...] | None = None
+    tag: str = ""
+    unchanged: bool = False
 
 
 class RecommendationService:
@@ -76,6 +93,7 @@ class RecommendationService:
         context: Mapping[str, Any] | None = None,
         events: Sequence[SessionEvent] = (),
         rules: Rules | None = None,
+        reading: Reading = WHOLE,
     ) -> RankedList:
         """Return the top-k for a user, without what they have; popular items for somebody of whom nothing is known.
 
@@ -96,6 +114,8 @@ class RecommendationService:
             Counted after the stored ones, and not stored.
         rules : Rules, optional
             Filters, boosts and the like over the catalogue's declared fields.
+        reading : Reading
+            From which page on, and with what beside each item.
 
         Raises
         ------
@@ -106,11 +126,14 @@ class RecommendationService:
             declare, or one whose value has a wrong type.
         StorageError
             If rules are given, the catalogue was never read, and cannot be.
+        PageGoneError
+            If the model of the page, or what it knew of the user, is gone.
         """
-        model = self.models.current(namespace)
-        query, known = self._asked(namespace, user, model, context or {}, events)
+        model, now_s = self._pinned(namespace, reading.page)
+        query, known = self._asked(namespace, user, model, context or {}, events, now_s, reading.page)
         strategy, search = for_somebody(model, query, context, exclude=known.seen)
-        return self._listed(namespace, Ranking(model, strategy, search, known.unmodelled), k, rules, known)
+        ranking = Ranking(model, strategy, search, known.unmodelled)
+        return self._listed(namespace, ranking, k, rules, now_s, reading, known, query)
 
     def rerank(
         self,
@@ -122,18 +145,20 @@ class RecommendationService:
         context: Mapping[str, Any] | None = None,
         events: Sequence[SessionEvent] = (),
         rules: Rules | None = None,
+        reading: Reading = WHOLE,
     ) -> RankedList:
         """Return named, distinct items in a user's order, also those the user has; the best k, or all.
 
         Scores are those of `recommend`, parameters and errors too. Items that only the catalogue knows come last.
         `UnknownItemError` names an item that nobody knows, or that was deleted, as ``items[3]``.
         """
-        model = self.models.current(namespace)
-        query, known = self._asked(namespace, user, model, context or {}, events)
+        model, now_s = self._pinned(namespace, reading.page)
+        query, known = self._asked(namespace, user, model, context or {}, events, now_s, reading.page)
         rows = self._item_rows(namespace, model, items, known, new_ones=True)
         new = frozenset(item for item, row in zip(items, rows.tolist(), strict=True) if row < 0)
         strategy, search = for_somebody(model, query, context, among=rows[rows >= 0])
-        return self._listed(namespace, Ranking(model, strategy, search, new=new), k or len(items), rules, known)
+        ranking = Ranking(model, strategy, search, new=new)
+        return self._listed(namespace, ranking, k or len(items), rules, now_s, reading, known, query)
 
     def scores(
         self,
@@ -153,51 +178,72 @@ class RecommendationService:
         from recsys.serving.scores import ScoredItems, scored
 
         model = self.models.current(namespace)
-        query, known = self._asked(namespace, user, model, context or {}, ())
+        query, known = self._asked(namespace, user, model, context or {}, (), self.clock())
         rows = self._item_rows(namespace, model, items, known)
         degraded = known.degraded or self.models.degraded(namespace)
         found, manifest = scored(model, query, rows, explain=explain), model.manifest
         return ScoredItems(found, manifest.version, manifest.created_at, query.strategy, degraded)
 
-    def similar(self, namespace: str, item: str, k: int, *, rules: Rules | None = None) -> RankedList:
+    def similar(
+        self, namespace: str, item: str, k: int, *, rules: Rules | None = None, reading: Reading = WHOLE
+    ) -> RankedList:
         """Return the k nearest items by cosine of the item vectors; `UnknownItemError` if the model lacks the item."""
-        model = self.models.current(namespace)
+        model, now_s = self._pinned(namespace, reading.page)
         search = similar_to(model, _item_row(model, item))
-        return self._listed(namespace, Ranking(model, SIMILAR, search, like=item), k, rules)
+        return self._listed(namespace, Ranking(model, SIMILAR, search, like=item), k, rules, now_s, reading)
 
-    def popular(self, namespace: str, k: int, *, rules: Rules | None = None) -> RankedList:
+    def popular(self, namespace: str, k: int, *, rules: Rules | None = None, reading: Reading = WHOLE) -> RankedList:
         """Return the k items most users have."""
-        model = self.models.current(namespace)
-        return self._listed(namespace, Ranking(model, POPULAR, for_all(model.popularity)), k, rules)
+        model, now_s = self._pinned(namespace, reading.page)
+        ranking = Ranking(model, POPULAR, for_all(model.popularity))
+        return self._listed(namespace, ranking, k, rules, now_s, reading)
 
     def trending(
-        self, namespace: str, k: int, *, half_life_h: float = HALF_LIFE_H, rules: Rules | None = None
+        self,
+        namespace: str,
+        k: int,
+        *,
+        half_life_h: float = HALF_LIFE_H,
+        rules: Rules | None = None,
+        reading: Reading = WHOLE,
     ) -> RankedList:
         """Return the k items with most events, an event counting half with every half-life since; see `Trend`.
 
-        They are popular ones where no event has a time.
+        They are popular ones where no event has a time. It has no tag: it changes with every event.
         """
-        model = self.models.current(namespace)
+        model, now_s = self._pinned(namespace, reading.page)
         model.trend.refresh(namespace, self.online, self.clock())
         index = model.trend.index(half_life_h)
         strategy, search = (POPULAR, for_all(model.popularity)) if index is None else (TRENDING, for_all(index))
-        found = self._listed(namespace, Ranking(model, strategy, search), k, rules)
+        untagged = reading._replace(asked=b"")
+        found = self._listed(namespace, Ranking(model, strategy, search), k, rules, now_s, untagged)
         return found if model.trend.is_whole else found._replace(degraded=True)
 
-    def because(self, namespace: str, user: str, n_rows: int, k: int, *, rules: Rules | None = None) -> Rows:
-        """Return, for each of the newest items a user liked, the k nearest ones; none twice, and none the user has."""
-        from recsys.serving.because import NO_HISTORY, Rows, rows_of
+    def because(
+        self,
+        namespace: str,
+        user: str,
+        n_rows: int,
+        k: int,
+        *,
+        rules: Rules | None = None,
+        reading: Reading = WHOLE,
+    ) -> Rows:
+        """Return, for each of the newest items a user liked, the k nearest ones; none twice, and none the user has.
 
-        model = self.models.current(namespace)
-        known, manifest = Knowledge.of(user, namespace, model, self.online), model.manifest
-        catalogue, trouble = self._catalogue(namespace, known)
-        degraded = known.degraded or trouble is not None or self.models.degraded(namespace)
+        Rows have neither pages nor tags.
+        """
+        from recsys.serving.because import rows_of
 
-        def listed(ranking: Ranking) -> tuple[RankedItem, ...]:
-            return self._listed(namespace, ranking, k, rules, known).items
+        model, now_s = self.models.current(namespace), self.clock()
+        known = Knowledge.of(user, namespace, model, self.online)
+        catalogue, degraded = self._catalogue(namespace, known, rules)
+        whole = Reading(include=reading.include)
 
-        found = tuple(rows_of(model, known, catalogue.removed, n_rows, listed))
-        return Rows(found, manifest.version, manifest.created_at, SIMILAR if found else NO_HISTORY, degraded)
+        def listed(ranking: Ranking) -> RankedList:
+            return self._listed(namespace, ranking, k, rules, now_s, whole, known)
+
+        return rows_of(model, known, catalogue.removed, n_rows, listed, degraded=degraded)
 
     def record_events(self, namespace: str, events: Sequence[InteractionEvent]) -> int:
         """Store events; the next list of their users takes them into account. Return how many were new."""
@@ -245,6 +291,17 @@ class RecommendationService:
         self.models.require(namespace)
         return dict(self.online.catalogue_head(namespace).fields)
 
+    def _pinned(self, namespace: str, page: Page | None) -> tuple[ServedModel, float]:
+        """Return the model of a walk and its time, at the beginning those of now."""
+        if page is None:
+            return self.models.current(namespace), self.clock()
+        try:
+            return self.models.pinned(namespace, page.version), page.now_s
+        except NoModelError:
+            raise PageGoneError(
+                f"model version {page.version} of this walk through the list is gone: start again"
+            ) from None
+
     def _asked(
         self,
         namespace: str,
@@ -252,40 +309,76 @@ class RecommendationService:
         model: ServedModel,
         context: Mapping[str, Any],
         events: Sequence[SessionEvent],
+        now_s: float,
+        page: Page | None = None,
     ) -> tuple[Query, Knowledge]:
-        known = Knowledge.nothing() if user is None else Knowledge.of(user, namespace, model, self.online)
+        if user is None:
+            known = NOTHING
+        elif page is not None and page.known == NOTHING_KNOWN:  # a walk goes on as it began
+            known = Knowledge.nothing(degraded=True)
+        else:
+            known = Knowledge.of(user, namespace, model, self.online, page.through if page else NO_END)
         known = known.then(events, model)
-        return Query.of(model, known, context, self.clock()), known
+        if page is not None:
+            check_same(page, known)
+        return Query.of(model, known, context, now_s), known
 
     def _listed(
-        self, namespace: str, ranking: Ranking, k: int, rules: Rules | None, known: Knowledge | None = None
+        self,
+        namespace: str,
+        ranking: Ranking,
+        k: int,
+        rules: Rules | None,
+        now_s: float,
+        reading: Reading,
+        known: Knowledge = NOTHING,
+        query: Query | None = None,
     ) -> RankedList:
         """Return a list from the catalogue as it is now, or, with the store out of reach, as it was known last."""
-        catalogue, trouble = self._catalogue(namespace, known)
-        if trouble is not None and rules is not None and not catalogue.is_known:
-            raise trouble
-        degraded = trouble is not None or (known is not None and known.degraded) or self.models.degraded(namespace)
-        found, manifest = listed(ranking, catalogue, k, rules, self.clock()), ranking.model.manifest
-        return RankedList(tuple(found), manifest.version, manifest.created_at, ranking.strategy, degraded)
+        catalogue, degraded = self._catalogue(namespace, known, rules)
+        manifest = ranking.model.manifest
+        # Of lists that do not change with time the cursors do not either.
+        is_timed = (query is not None and len(query.features)) or (rules is not None and rules.freshness)
+        first = Page(manifest.version, now_s if is_timed else 0.0, known.through, fingerprint(known), reading.request)
+        page = reading.page or first
+        answer = RankedList((), manifest.version, manifest.created_at, ranking.strategy, degraded)
+        if reading.asked:
+            features = None if query is None else query.features.tolist()
+            tag = reading.tag(page.version, page.known, features, ranking.strategy, catalogue.head, degraded)
+            answer = answer._replace(tag=tag, unchanged=not reading.unless.isdisjoint((tag, "*")))
+        if answer.unchanged:
+            return answer
+        places = min(k, page.left) if page.began else k
+        found = listed(ranking, catalogue, places + 1, rules, page)
+        after, found = page.then(found[:places]) if len(found) > places else None, found[:places]
+        answer = answer._replace(items=tuple(one for _, one in found), next=after)
+        if reading.explain and query is not None:
+            from recsys.serving.scores import explained
 
-    def _catalogue(self, namespace: str, known: Knowledge | None) -> tuple[Catalogue, RecsysError | None]:
-        """Return the catalogue as it is now, or as it was known last and what keeps it so."""
+            answer = answer._replace(explained=explained(ranking.model, query, found))
+        return self._described(namespace, answer, reading.include) if reading.include else answer
+
+    def _catalogue(self, namespace: str, known: Knowledge, rules: Rules | None) -> tuple[Catalogue, bool]:
+        """Return the catalogue as it is now, and whether anything that is wanted for a list is out of reach."""
+        degraded = known.degraded
         # Not `setdefault` alone: it would make a catalogue for every request.
         catalogue = self._catalogues.get(namespace) or self._catalogues.setdefault(
             namespace, Catalogue(namespace, self.online)
         )
         try:
-            catalogue.refresh((known and known.head) or self.online.catalogue_head(namespace))
-        except (StorageError, ArtifactError) as error:
-            return catalogue, error
-        return catalogue, None
+            catalogue.refresh(known.head or self.online.catalogue_head(namespace))
+        except (StorageError, ArtifactError):
+            if rules is not None and not catalogue.is_known:
+                raise
+            degraded = True
+        return catalogue, degraded or self.models.degraded(namespace)
 
     def _item_rows(
         self, namespace: str, model: ServedModel, items: Sequence[str], known: Knowledge, *, new_ones: bool = False
     ) -> NDArray[np.int32]:
         """Return the rows of named items, -1 for those that only the catalogue knows, where such are asked for."""
         rows = np.array([model.items.row(item) for item in items], np.int32)
-        catalogue, _ = self._catalogue(namespace, known)
+        catalogue, _ = self._catalogue(namespace, known, None)
         unknown = [items[n] for n in np.flatnonzero(rows < 0).tolist()]
         new = self.online.item_metadata(namespace, unknown) if new_ones and unknown else {}
         for place, (item, row) in enumerate(zip(items, rows.tolist(), strict=True)):
@@ -293,6 +386,17 @@ class RecommendationService:
                 reason = f"item {item!r} is not in the catalogue of model {model.manifest.version}, or was deleted"
                 raise UnknownItemError(reason, field=f"items[{place}]")
         return rows
+
+    def _described(self, namespace: str, answer: RankedList, fields: tuple[str, ...]) -> RankedList:
+        """Add what is known of the items; nothing where it is out of reach."""
+        items, told, degraded = [one.item for one in answer.items], {}, answer.degraded
+        try:
+            told = self.online.item_metadata(namespace, items)
+        except (StorageError, ArtifactError):
+            degraded = True
+        of_items = (told.get(item, {}) for item in items)
+        metadata = tuple({name: one[name] for name in fields if name in one} for one in of_items)
+        return answer._replace(metadata=metadata, degraded=degraded)
 
 
 def _item_row(model: ServedModel, item: str) -> int:

@@ -111,7 +111,7 @@ def forget_wiring():
     """Make the next request the first of its container."""
     from chalicelib import wiring
 
-    for made in (wiring.warm_up, wiring.service, wiring.stores):
+    for made in (wiring.warm_up, wiring.service, wiring.stores, wiring.cursor_key):
         made.__wrapped__.cache_clear()
 
 

@@ -98,7 +98,10 @@ def test_a_batch_of_a_hundred_is_a_hundred_requests(shelved):
     ("name", "bug"),
     [
         ("quote", lambda text, **_: text),
-        ("_part", lambda sent, arguments, body: batch.Request({**sent._event_dict, "body": "{}"}, sent.lambda_context)),
+        (
+            "_part",
+            lambda sent, path, arguments, body: batch.Request({**sent._event_dict, "body": "{}"}, sent.lambda_context),
+        ),
     ],
 )
 def test_the_check_above_catches_a_planted_bug(shelved, monkeypatch, name, bug):

@@ -37,6 +37,11 @@ def event(number, user="u", **changes):
     return InteractionEvent(**{**fields, **changes})
 
 
+def recent(store, user="u", after=0, limit=9, **more):
+    """Recent events, without their positions."""
+    return [one.event for one in store.recent_events("shop", user, after=after, limit=limit, **more)]
+
+
 def same(left, right):
     return left.to_bytes() == right.to_bytes()
 
@@ -121,7 +126,7 @@ def test_an_event_sent_twice_is_one_event(store):
     assert store.append_events("shop", [event(1), event(2), event(1)]) == 2
     assert store.append_events("shop", [event(2), event(3)]) == 1
     assert store.append_events("shop", [event(3, item="another")]) == 0
-    assert [one.item for one in store.recent_events("shop", "u", after=0, limit=9)] == ["i1", "i2", "i3"]
+    assert [one.item for one in recent(store)] == ["i1", "i2", "i3"]
     assert store.append_events("other", [event(1)]) == 1
 
 
@@ -129,10 +134,10 @@ def test_recent_events_are_the_newest_of_one_user_oldest_first(store):
     store.append_events("shop", [event(n, user="u" if n % 2 else "v") for n in range(6)])
     sixth = newest_position(store)
     store.append_events("shop", [event(n, user="u" if n % 2 else "v") for n in range(6, 10)])
-    assert store.recent_events("shop", "u", after=0, limit=3) == [event(5), event(7), event(9)]
-    assert store.recent_events("shop", "u", after=sixth, limit=9) == [event(7), event(9)]
-    assert store.recent_events("shop", "u", after=0, limit=0) == []
-    assert store.recent_events("shop", "nobody", after=0, limit=9) == []
+    assert recent(store, limit=3) == [event(5), event(7), event(9)]
+    assert recent(store, after=sixth) == [event(7), event(9)]
+    assert recent(store, limit=0) == []
+    assert recent(store, "nobody") == []
     assert store.recent_events("other", "u", after=0, limit=9) == []
 
 
@@ -176,6 +181,21 @@ def test_the_tally_counts_every_event_once_however_often_it_was_sent_and_looked_
     third = sorted({one.position for one in told})[-3]
     tally = store.tally("shop", after=third)
     assert sum(one.events for one in tally.settled + tally.newer) == 2
+
+
+def test_recent_events_and_items_end_at_a_position(store):
+    store.append_events("shop", [event(1), event(2, user="v"), event(3)])
+    third = newest_position(store)
+    store.append_events("shop", [event(4), event(5)])
+    first, last, *_ = store.recent_events("shop", "u", after=0, limit=9)
+    assert (first.event, last.position) == (event(1), third)
+    assert recent(store, through=third) == [event(1), event(3)]
+    assert recent(store, through=third, limit=1) == [event(3)]
+    assert recent(store, after=first.position, through=third) == [event(3)]
+    assert recent(store, through=third - 1) == [event(1)]
+    assert recent(store, after=third, through=third) == recent(store, after=third, through=0) == []
+    assert sorted(store.recent_items("shop", "u", after=0, through=third)) == ["i1", "i3"]
+    assert store.recent_items("shop", "u", after=third, through=third) == []
 
 
 def test_positions_rise_and_pages_of_events_meet(feed):
@@ -243,7 +263,7 @@ def test_events_come_back_with_their_context(store):
     context = {"device": "phone", "hour": 9, "share": 0.5, "member": True, "tags": ["a", "b"]}
     sent = [event(1, context=context), event(2), event(3, context={"device": "é"})]
     store.append_events("shop", sent)
-    assert store.recent_events("shop", "u", after=0, limit=9) == sent
+    assert recent(store) == sent
     handed_on = store.events_after("shop", 0, limit=9) if isinstance(store, EventFeed) else store.queue
     assert [one.event for one in handed_on] == sent
 
@@ -260,7 +280,7 @@ def test_a_file_of_an_earlier_release_learns_about_context(tmp_path):
     for _ in range(2):  # and opening it once more changes nothing
         with closing(SQLiteOnlineStore(path)) as store:
             store.append_events("shop", [event(2, context={"device": "tv"})])
-            assert store.recent_events("shop", "u", after=0, limit=9) == [event(1), event(2, context={"device": "tv"})]
+            assert recent(store) == [event(1), event(2, context={"device": "tv"})]
 
 
 def test_check_passes_on_a_fresh_store(store):
@@ -278,7 +298,7 @@ def test_many_threads_lose_no_event_and_count_none_twice(store):
         thread.start()
     for thread in threads:
         thread.join()
-    stored = store.recent_events("shop", "u", after=0, limit=1000)
+    stored = recent(store, limit=1000)
     assert sorted(one.event_id for one in stored) == sorted(f"e{n}" for n in range(180))
     handed_on = store.events_after("shop", 0, limit=1000) if isinstance(store, EventFeed) else store.queue
     assert (
@@ -310,7 +330,7 @@ def test_any_text_and_any_numbers_come_back_as_they_went(store):
         assert same(store.user_state(user[:9], item[:9], user), UserState(vector, items, weights, bias))
         sent = InteractionEvent(f"{user}-{item}-{value}"[:250], user, item, timestamp_s, "view", value)
         if store.append_events("any", [sent]):
-            assert store.recent_events("any", user, after=0, limit=1) == [sent]
+            assert [one.event for one in store.recent_events("any", user, after=0, limit=1)] == [sent]
 
     check()
 
@@ -342,10 +362,10 @@ def test_readers_do_not_wait_for_a_writer_that_waits(tmp_path):
             writer.start()
             time.sleep(0.2)
             for _ in range(100):  # the first of them opens its connection
-                assert store.recent_events("shop", "u", after=0, limit=9) == [event(1)]
+                assert recent(store) == [event(1)]
             assert writer.is_alive()
         writer.join()
-        assert store.recent_events("shop", "u", after=0, limit=9) == [event(1), event(2)]
+        assert recent(store) == [event(1), event(2)]
 
 
 def test_connections_that_create_the_database_at_once_all_succeed(tmp_path):

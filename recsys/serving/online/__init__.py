@@ -20,6 +20,8 @@ _HEADER = struct.Struct("<4sI")
 _SIZES = struct.Struct("<IIf")
 _LENGTH = struct.Struct("<I")
 _STATE, _LIST = b"RUS3", b"RUL1"
+NO_END = 2**63 - 1
+"""A position that no event is beyond."""
 
 
 class UserState(NamedTuple):
@@ -143,11 +145,13 @@ class OnlineStore(Protocol):
     def append_events(self, namespace: str, events: Sequence[InteractionEvent]) -> int:
         """Store events durably, all or none; return how many were new. A known `event_id` changes nothing."""
 
-    def recent_events(self, namespace: str, user: str, *, after: int, limit: int) -> list[InteractionEvent]:
-        """Return a user's newest events beyond a position, at most `limit`, oldest first by arrival."""
+    def recent_events(
+        self, namespace: str, user: str, *, after: int, through: int = NO_END, limit: int
+    ) -> list[StoredEvent]:
+        """Return a user's newest events beyond a position and up to another, at most `limit`, oldest first."""
 
-    def recent_items(self, namespace: str, user: str, *, after: int) -> list[str]:
-        """Return the distinct items of all events of a user beyond a position, in no particular order."""
+    def recent_items(self, namespace: str, user: str, *, after: int, through: int = NO_END) -> list[str]:
+        """Return the distinct items of all events of a user between such positions, in no particular order."""
 
     def tally(self, namespace: str, *, after: int) -> Tally:
         """Return how often items came up in the events of all users beyond a position."""

@@ -7,7 +7,7 @@ from threading import Lock
 from typing import Any
 
 from recsys.events import InteractionEvent
-from recsys.serving.online import CatalogueHead, ItemChange, StoredEvent, StoredList, UserState
+from recsys.serving.online import NO_END, CatalogueHead, ItemChange, StoredEvent, StoredList, UserState
 from recsys.serving.online.tally import Tally, counted
 
 
@@ -64,13 +64,16 @@ class MemoryOnlineStore:
             self._events.setdefault(namespace, []).extend(new)
             return len(new)
 
-    def recent_events(self, namespace: str, user: str, *, after: int, limit: int) -> list[InteractionEvent]:
+    def recent_events(
+        self, namespace: str, user: str, *, after: int, through: int = NO_END, limit: int
+    ) -> list[StoredEvent]:
         """See `OnlineStore.recent_events`."""
-        return [one for one in self._events.get(namespace, [])[after:] if one.user == user][-limit:] if limit else []
+        events = enumerate(self._events.get(namespace, [])[after:through], after + 1)
+        return [StoredEvent(at, one) for at, one in events if one.user == user][-limit:] if limit else []
 
-    def recent_items(self, namespace: str, user: str, *, after: int) -> list[str]:
+    def recent_items(self, namespace: str, user: str, *, after: int, through: int = NO_END) -> list[str]:
         """See `OnlineStore.recent_items`."""
-        return list({one.item for one in self._events.get(namespace, [])[after:] if one.user == user})
+        return list({one.item for one in self._events.get(namespace, [])[after:through] if one.user == user})
 
     def tally(self, namespace: str, *, after: int) -> Tally:
         """See `OnlineStore.tally`."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from recsys.errors import ArtifactError, DataError, StorageError, storing
 from recsys.events import InteractionEvent, context_text
-from recsys.serving.online import CatalogueHead, ItemChange, StoredEvent, StoredList, UserState, sqlite_items
+from recsys.serving.online import NO_END, CatalogueHead, ItemChange, StoredEvent, StoredList, UserState, sqlite_items
 
 if TYPE_CHECKING:
     from recsys.serving.online.tally import Tally
@@ -88,22 +88,24 @@ class SQLiteOnlineStore:
             db.executemany(f"INSERT OR IGNORE INTO events (namespace, {_EVENT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
             return db.total_changes - before
 
-    def recent_events(self, namespace: str, user: str, *, after: int, limit: int) -> list[InteractionEvent]:
+    def recent_events(
+        self, namespace: str, user: str, *, after: int, through: int = NO_END, limit: int
+    ) -> list[StoredEvent]:
         """See `OnlineStore.recent_events`."""
         with self._reads.held("reading events") as db:
             rows = db.execute(
-                f"SELECT {_EVENT} FROM events WHERE namespace = ? AND user = ? AND position > ?"
-                " ORDER BY position DESC LIMIT ?",
-                (namespace, user, after, limit),
+                f"SELECT position, {_EVENT} FROM events WHERE namespace = ? AND user = ?"
+                " AND position > ? AND position <= ? ORDER BY position DESC LIMIT ?",
+                (namespace, user, after, through, limit),
             ).fetchall()
-        return [_event(row) for row in reversed(rows)]
+        return [StoredEvent(at, _event(row)) for at, *row in reversed(rows)]
 
-    def recent_items(self, namespace: str, user: str, *, after: int) -> list[str]:
+    def recent_items(self, namespace: str, user: str, *, after: int, through: int = NO_END) -> list[str]:
         """See `OnlineStore.recent_items`."""
         with self._reads.held("reading events") as db:
             rows = db.execute(
-                "SELECT DISTINCT item FROM events WHERE namespace = ? AND user = ? AND position > ?",
-                (namespace, user, after),
+                "SELECT DISTINCT item FROM events WHERE namespace = ? AND user = ? AND position > ? AND position <= ?",
+                (namespace, user, after, through),
             ).fetchall()
         return [item for (item,) in rows]
 

@@ -54,7 +54,7 @@ def test_events_whose_answer_is_lost_are_new_and_stored_once(store, monkeypatch)
         with closing(DynamoOnlineStore(store.table, connect("dynamodb"), store.queue)) as unlucky:
             assert unlucky.append_events("shop", [event(n) for n in range(3)]) == 3
     assert lost == [200]
-    assert store.recent_events("shop", "u", after=0, limit=9) == [one.event for one in store.queue]
+    assert store.recent_events("shop", "u", after=0, limit=9) == store.queue
     assert len({one.position for one in store.queue}) == 3
 
 
@@ -65,7 +65,7 @@ def test_a_place_that_another_process_took_is_left_to_it(store, monkeypatch):
     monkeypatch.setattr(event_items._positions, "next", lambda: drawn.pop(0))
     assert store.append_events("shop", [event(2), event(3)]) == 2
     assert sorted(one.position - first.position for one in store.queue) == [0, 1, 2]
-    assert {one.event_id for one in store.recent_events("shop", "u", after=0, limit=9)} == {"e1", "e2", "e3"}
+    assert {one.event.event_id for one in store.recent_events("shop", "u", after=0, limit=9)} == {"e1", "e2", "e3"}
 
 
 def test_what_the_queue_refused_reaches_it_when_it_is_sent_again(store):
