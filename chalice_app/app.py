@@ -88,7 +88,7 @@ def popular_by_rules(ns):
 
 @app.route("/v1/{ns}/trending", methods=["GET", "POST"], scope="read")
 def trending(ns):
-    """Items by decayed number of events: GET ...?k=20&half_life_h=168, and any declared field; POST takes rules."""
+    """Items by decayed number of events: GET ...?k=20&half_life_h=720, and any declared field; POST takes rules."""
     from chalicelib.rows import asked_trending
 
     return ranked(app.request_id, service().trending(path_namespace(ns), **asked_trending(app.current_request)))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from recsys.serving.rules import Rules
     from recsys.serving.scores import ScoredItem, ScoredItems
 
-HALF_LIFE_H = 7 * 24.0
+HALF_LIFE_H = 30 * 24.0
 NOTHING = Knowledge.nothing()
 
 

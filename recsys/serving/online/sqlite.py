@@ -43,7 +43,7 @@ class SQLiteOnlineStore:
     """See `OnlineStore` and `EventFeed`. What is acknowledged is on disk (synchronous FULL).
 
     Reads have a connection of their own, so that with SQLite's WAL none waits for a write, be it of this process or of
-    another; the threads of a process take turns at it.
+    another; the threads of a process take turns at it. So has the tally, which may take a second after many events.
 
     Parameters
     ----------
@@ -55,6 +55,7 @@ class SQLiteOnlineStore:
         self.path = path
         self._reads = _Connection(path)
         self._writes = _Connection(path)
+        self._tallies = _Connection(path)
 
     def put_users(self, namespace: str, version: str, states: Iterable[tuple[str, UserState]]) -> None:
         """See `OnlineStore.put_users`."""
@@ -113,7 +114,7 @@ class SQLiteOnlineStore:
         """See `OnlineStore.tally`."""
         from recsys.serving.online.tally import PERIOD_S, ItemCount, Tally
 
-        with self._reads.held("counting events") as db:
+        with self._tallies.held("counting events") as db:
             # By position, which the sign in front of the namespace says: there are few beyond the last training.
             rows = db.execute(
                 "SELECT item, AVG(timestamp_s), COUNT(*), MAX(position) FROM events WHERE +namespace = ?"
@@ -201,6 +202,7 @@ class SQLiteOnlineStore:
         """See `OnlineStore.close`."""
         self._reads.close()
         self._writes.close()
+        self._tallies.close()
 
     def _put_packed(
         self, table: str, namespace: str, version: str, records: Iterable[tuple[str, UserState | StoredList]]
