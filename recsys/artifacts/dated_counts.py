@@ -52,7 +52,7 @@ class DatedCounts(NamedTuple):
 
     @classmethod
     def from_stored(cls, stored: StoredArrays, n_items: int) -> DatedCounts:
-        """Take those of an artefact, none if it has no `TREND`; `ArtifactError` if they are not of this many items, or not what was published."""
+        """Take those of an artefact, none if it has no `TREND`; `ArtifactError` if they do not fit its items."""
         if "trend_items" not in stored.arrays:
             return cls.none()
         items, hours, counts = (stored.arrays.get(name, np.empty((0, 0))) for name in TREND)
