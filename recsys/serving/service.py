@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from recsys.serving.rules import Rules
     from recsys.serving.scores import ScoredItem, ScoredItems
 
-HALF_LIFE_H = 7 * 24.0
+HALF_LIFE_H = 30 * 24.0
 NOTHING = Knowledge.nothing()
 
 
@@ -181,20 +181,21 @@ class RecommendationService:
         context: Mapping[str, Any] | None = None,
         events: Sequence[SessionEvent] = (),
         rules: Rules | None = None,
+        reading: Reading = WHOLE,
     ) -> RankedList:
         """Return named, distinct items in a user's order, also those the user has; the best k, or all.
 
         Scores are those of `recommend`, parameters and errors too. Items that only the catalogue knows come last.
         `UnknownItemError` names an item that nobody knows, or that was deleted, as ``items[3]``.
         """
-        model, variant, missed, now_s = self._served(namespace, user)
-        query, known = self._asked(namespace, user, model, context or {}, events, now_s)
+        model, variant, missed, now_s = self._served(namespace, user, reading.page)
+        query, known = self._asked(namespace, user, model, context or {}, events, now_s, reading.page)
         rows = self._item_rows(namespace, model, items, known, new_ones=True)
         new = frozenset(item for item, row in zip(items, rows.tolist(), strict=True) if row < 0)
         strategy, search = for_somebody(model, query, context, among=rows[rows >= 0])
         ranking = Ranking(model, strategy, search, new=new)
-        found = self._listed(namespace, ranking, k or len(items), rules, now_s, WHOLE, known, query)
-        return found._replace(next=None, variant=variant and variant.name, degraded=found.degraded or missed)
+        found = self._listed(namespace, ranking, k or len(items), rules, now_s, reading, known, query)
+        return found._replace(variant=variant and variant.name, degraded=found.degraded or missed)
 
     def scores(
         self,
@@ -246,30 +247,42 @@ class RecommendationService:
     ) -> RankedList:
         """Return the k items with most events, an event counting half with every half-life since; see `Trend`.
 
-        They are popular ones where no event has a time.
+        They are popular ones where no event has a time. It has no tag: it changes with every event.
         """
         model, now_s = self._pinned(namespace, reading.page)
         model.trend.refresh(namespace, self.online, self.clock())
         index = model.trend.index(half_life_h)
         strategy, search = (POPULAR, for_all(model.popularity)) if index is None else (TRENDING, for_all(index))
-        reading = reading._replace(asked=b"")  # no tag: every event may make it another list
-        found = self._listed(namespace, Ranking(model, strategy, search), k, rules, now_s, reading)
+        untagged = reading._replace(asked=b"")
+        found = self._listed(namespace, Ranking(model, strategy, search), k, rules, now_s, untagged)
         return found if model.trend.is_whole else found._replace(degraded=True)
 
-    def because(self, namespace: str, user: str, n_rows: int, k: int, *, rules: Rules | None = None) -> Rows:
-        """Return, for each of the newest items a user liked, the k nearest ones; none twice, and none the user has."""
-        from recsys.serving.because import NO_HISTORY, Rows, rows_of
+    def because(
+        self,
+        namespace: str,
+        user: str,
+        n_rows: int,
+        k: int,
+        *,
+        rules: Rules | None = None,
+        reading: Reading = WHOLE,
+    ) -> Rows:
+        """Return, for each of the newest items a user liked, the k nearest ones; none twice, and none the user has.
+
+        Rows have neither pages nor tags.
+        """
+        from recsys.serving.because import rows_of
 
         model, variant, missed, now_s = self._served(namespace, user)
-        known, manifest = Knowledge.of(user, namespace, model, self.online), model.manifest
+        known = Knowledge.of(user, namespace, model, self.online)
         catalogue, degraded = self._catalogue(namespace, known, rules)
+        whole = Reading(include=reading.include)
 
-        def listed(ranking: Ranking) -> tuple[RankedItem, ...]:
-            return self._listed(namespace, ranking, k, rules, now_s, WHOLE, known).items
+        def listed(ranking: Ranking) -> RankedList:
+            return self._listed(namespace, ranking, k, rules, now_s, whole, known)
 
-        found = tuple(rows_of(model, known, catalogue.removed, n_rows, listed))
-        strategy, of_variant = SIMILAR if found else NO_HISTORY, variant and variant.name
-        return Rows(found, manifest.version, manifest.created_at, strategy, degraded or missed, of_variant)
+        found = rows_of(model, known, catalogue.removed, n_rows, listed, degraded=degraded or missed)
+        return found._replace(variant=variant and variant.name)
 
     def record_events(self, namespace: str, events: Sequence[InteractionEvent]) -> int:
         """Store events; the next list of their users takes them into account. Return how many were new."""
