@@ -16,7 +16,7 @@ from recsys.serving.service import HALF_LIFE_H
 
 MOST_ROWS, DEFAULT_ROWS = 10, 3
 LONGEST_HALF_LIFE_H = 87_600.0  # ten years
-_NUMBER = re.compile("[0-9]{1,5}(?:[.][0-9]{1,9})?")
+_NUMBER = re.compile("[0-9]{1,5}(?:[.][0-9]{1,17})?")
 
 
 class TrendingIn(ListIn, forbid_unknown_fields=True):
@@ -34,7 +34,7 @@ class RowsIn(ListIn, forbid_unknown_fields=True):
 class RerankIn(AskIn, forbid_unknown_fields=True, kw_only=True):
     """The body of POST rerank."""
 
-    items: Annotated[list[Id], Meta(min_length=1, max_length=MAX_K)]
+    items: Annotated[list[Id], Meta(min_length=1, max_length=MAX_K, extra_json_schema={"uniqueItems": True})]
     k: Annotated[int, Meta(ge=1, le=MAX_K)] = MAX_K
 
 
