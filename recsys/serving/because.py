@@ -15,7 +15,7 @@ from recsys.serving.loader import ServedModel
 from recsys.serving.searches import SIMILAR, similar_to
 
 if TYPE_CHECKING:
-    from recsys.serving.service import RankedList
+    from recsys.serving.answers import RankedList
 
 NO_HISTORY = "no_history"
 
