@@ -35,7 +35,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "rows": _in_query(_whole(DEFAULT_ROWS, MOST_ROWS), "How many rows"),
     "half_life_h": _in_query(
         {"type": "number", "minimum": 1, "maximum": LONGEST_HALF_LIFE_H, "default": HALF_LIFE_H},
-        "Hours after which an event counts half; at most 9 decimals",
+        "Hours after which an event counts half",
     ),
     "cursor": _in_query(
         Annotated[str, msgspec.Meta(max_length=LONGEST)],
