@@ -104,11 +104,8 @@ def take_in(files: LogFiles, online: OnlineStore, records: Iterable[Mapping[str,
             _warn(record["messageId"], f"cannot be read, {field or error.reason}")
     for (namespace, shown), messages in batches.items():
         try:
-            rows = [row for _, rows in messages for row in rows]
-            if shown:
-                _add(files.table("impressions"), namespace, rows)
-            else:
-                _add(files, namespace, _left(online, namespace, rows))
+            rows = _left(online, namespace, [row for _, rows in messages for row in rows])
+            _add(files.table("impressions") if shown else files, namespace, rows)
         except StorageError as error:
             failed += [message for message, _ in messages]
             _warn(f"{len(messages)} messages", f"of {namespace} not added: {error}")
@@ -138,8 +135,8 @@ def _left(online: OnlineStore, namespace: str, rows: list[Row]) -> list[Row]:
     erased = online.erasures_of(namespace, {str(row["user_id"]) for row in rows})
 
     def is_older(row: Row) -> bool:
-        erasure, position, ts = erased.get(str(row["user_id"])), cast(int, row["position"]), cast(int, row["ts"])
-        return erasure is not None and erasure.covers(position, ts / 1e6)
+        erasure, position, ts = erased.get(str(row["user_id"])), row.get("position"), cast(int, row["ts"])
+        return erasure is not None and erasure.covers(cast("int | None", position), ts / 1e6)
 
     return [row for row in rows if not is_older(row)] if erased else rows
 

@@ -24,7 +24,8 @@ LISTS = Path("var/lists")
 
 def erase(stores: Stores, namespace: str, lists: Path, screen: Screen) -> dict[str, Any]:
     """Remove everything of erased users but the version in service, if that was trained with them."""
-    stores.events.compact(namespace)
+    for log in (stores.events, stores.events.impressions):
+        log.compact(namespace)
     return {"namespace": namespace, **erase_log(stores, namespace), **retire(stores, namespace, lists, screen)}
 
 
@@ -33,7 +34,8 @@ def erase_log(stores: Stores, namespace: str) -> dict[str, int]:
     erasures = stores.online.erasures(namespace)
     if erasures:
         stores.online.purge()
-    return {"erasures": len(erasures), "log_files_rewritten": stores.events.erase(namespace, erasures)}
+    rewritten = [log.erase(namespace, erasures) for log in (stores.events, stores.events.impressions)]
+    return {"erasures": len(erasures), "log_files_rewritten": sum(rewritten)}
 
 
 def retire(stores: Stores, namespace: str, lists: Path, screen: Screen) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -29,6 +29,7 @@ from recsys.errors import ConfigError, DataError, InsufficientDataError
 from recsys.evaluation.ab_test import MISMATCH, Lift, Ratio, lifts, sample_ratio_p
 from recsys.evaluation.off_policy import LoggedImpressions, OffPolicyWarning, ips, snips
 from recsys.serving.experiments import Experiment, Exploration, versions_in_use
+from recsys.serving.online.erasures import Erasure
 
 _KEPT = 0.5
 """A propensity above it says that a place was not explored."""
@@ -72,9 +73,11 @@ def report(
     document = stores.registry.experiment(namespace)
     begin = since if since or document is None else datetime.fromisoformat(document["started_at"])
     log, online = stores.events, impressions_not_copied(stores, namespace)
-    shown = _together(log.impressions, IMPRESSION_SCHEMA, namespace, [one for *_, one in online])
+    erased = stores.online.erasures(namespace)
+    shown = _together(log.impressions, IMPRESSION_SCHEMA, namespace, erased, [one for *_, one in online])
     shown = _within(shown, begin, document)
-    acted = _together(log, EVENT_SCHEMA, namespace, [one for *_, one in events_not_copied(stores, namespace)])
+    new = [one for *_, one in events_not_copied(stores, namespace)]
+    acted = _together(log, EVENT_SCHEMA, namespace, erased, new)
     feedback = Feedback.of(shown, acted, kind=event, window_s=window_h * 3600)
     rows, torn = feedback.split()
     shares = {} if document is None else {one.name: one.share for one in Experiment.of(document).variants}
@@ -123,11 +126,13 @@ def _words(exploration: Exploration | None) -> str:
     return "none" if exploration is None else f"epsilon {exploration.epsilon:g} of the best {exploration.pool}"
 
 
-def _together(log: EventLog, schema: pa.Schema, namespace: str, online: list[pa.Table]) -> pa.Table:
-    """Events of the log and of the online store, each once."""
+def _together(
+    log: EventLog, schema: pa.Schema, namespace: str, erased: Sequence[Erasure], online: list[pa.Table]
+) -> pa.Table:
+    """Events of the log and of the online store, each once; none of before the erasure of its user."""
     tables = list(online)
     with suppress(InsufficientDataError):  # nothing was copied yet
-        tables.insert(0, log.read(namespace).events)
+        tables.insert(0, log.read(namespace, erasures=erased).events)
     names = [name for name in schema.names if name != "position"]
     empty = schema.empty_table().select(names)
     return without_repeats(pa.concat_tables([empty, *(one.select(names) for one in tables)]))

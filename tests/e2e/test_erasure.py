@@ -4,8 +4,8 @@ import shutil
 from contextlib import closing
 
 import pytest
-from erased import CONFIG, GONE, LATE, LISTED, QUIET, files_with, open_shop, people_of, take_in
-from messages import NOON_S, records, stored
+from erased import CONFIG, GONE, LATE, LISTED, QUIET, SHOWN, files_with, open_shop, people_of, take_in
+from messages import NOON_S, records, shown_records, stored
 
 from batch_jobs import consumer, erase, event_log, nightly, score_erasures
 from batch_jobs.console import Screen
@@ -70,7 +70,8 @@ def story(stores, folder, version):
     roll_back(stores, "shop", QUIET)
     score(stores, "shop", LISTED, QUIET)
     assert stores.online.append_events("shop", [one.event for one in LATE]) == 0, "sent again"
-    take_in(stores, *records("shop", *LATE))  # the queue delivers late
+    assert stores.online.append_impressions("shop", SHOWN) == 0, "sent again"
+    take_in(stores, *records("shop", *LATE), *shown_records("shop", *SHOWN))  # the queue delivers late
     assert not [one for one in files_with(GONE, folder / "var") if one.endswith(".jsonl")], "a late message"
     check_stranger(stores)
     told = nightly.nightly(stores, CONFIG, QUIET)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from recsys.events import InteractionEvent
+    from recsys.impressions import ImpressionEvent
 
-T = TypeVar("T")
+Told = TypeVar("Told", "InteractionEvent", "ImpressionEvent")
 
 
 class Erasure(NamedTuple):
@@ -67,6 +68,11 @@ def left_out(namespace: str, erasures: Iterable[Erasure], known: int = 0) -> Cal
     """Return whether a user is one of those erased after the first `known` erasures."""
     digests = {one.digest for one in erasures if one.number > known}
     return lambda user: bool(digests) and digest_of(namespace, user) in digests
+
+
+def not_older(told: Sequence[Told], erased: Mapping[str, Erasure]) -> list[Told]:
+    """Return events or impressions but those of before the erasure of their user."""
+    return [one for one in told if one.user not in erased or not erased[one.user].covers(None, one.timestamp_s)]
 
 
 def newest(erasures: Sequence[Erasure]) -> int:
