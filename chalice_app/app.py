@@ -278,6 +278,6 @@ def ready():
 @app.route("/v1/openapi.json", methods=["GET"], scope=None)
 def openapi():
     """Return this description of the routes, OpenAPI 3.1."""
-    from chalicelib.openapi import description
+    from chalicelib.openapi.document import description
 
     return description()

@@ -13,8 +13,9 @@ sys.path[:0] = [str(HERE)]
 
 from app import app  # noqa: E402 - the app is a folder, not an installed package
 
-from chalicelib.openapi import summary  # noqa: E402
-from chalicelib.operations import OPERATIONS, Example, Operation  # noqa: E402
+from chalicelib.openapi.document import summary  # noqa: E402
+from chalicelib.openapi.operation import Example, Operation  # noqa: E402
+from chalicelib.openapi.operations import OPERATIONS  # noqa: E402
 
 URL = "http://127.0.0.1:8000"
 PYTHON = f"""\
@@ -33,8 +34,12 @@ def written(readme: str) -> str:
 
 
 def _routes() -> str:
-    rows = [f"| {one.method} `{one.path}` | {one.scope or 'public'} | {_summary(one)} |\n" for one in OPERATIONS]
+    rows = [f"| {one.method} `{one.path}` | {_scope(one)} | {_summary(one)} |\n" for one in OPERATIONS]
     return "".join(["| route | scope | what it does |\n| --- | --- | --- |\n", *rows])
+
+
+def _scope(one: Operation) -> str:
+    return app.scopes[one.method, one.path] or "public"
 
 
 def _summary(one: Operation) -> str:
@@ -42,7 +47,7 @@ def _summary(one: Operation) -> str:
 
 
 def _examples() -> Iterator[tuple[Operation, Example]]:
-    return ((one, example) for one in OPERATIONS for example in one.examples)
+    return ((one, example) for one in OPERATIONS for example in one.examples if example.in_readme)
 
 
 def _curl() -> str:

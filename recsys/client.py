@@ -29,7 +29,7 @@ from email.message import Message
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from types import TracebackType
 from typing import Any, NotRequired, Self, TypedDict, Unpack, cast
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlsplit
 
 Json = dict[str, Any]
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 20.0
@@ -43,6 +43,10 @@ class Listed(TypedDict):
     item: str
     score: float
     reason: str
+    propensity: NotRequired[float]
+    metadata: NotRequired[Json]
+    raw_score: NotRequired[float]
+    explanation: NotRequired[list[Json]]
 
 
 class Ranked(TypedDict):
@@ -52,7 +56,8 @@ class Ranked(TypedDict):
     model_version: str
     strategy: str
     degraded: bool
-    cursor: NotRequired[str | None]
+    variant: str | None
+    cursor: str | None
     request_id: str
 
 
@@ -63,6 +68,7 @@ class Scores(TypedDict):
     model_version: str
     strategy: str
     degraded: bool
+    variant: str | None
     request_id: str
 
 
@@ -86,7 +92,7 @@ class Event(TypedDict):
     context: NotRequired[Json]
 
 
-class Asked(TypedDict, total=False):
+class Rules(TypedDict, total=False):
     """What a request may want of its list; see the API."""
 
     filter: Json
@@ -96,9 +102,21 @@ class Asked(TypedDict, total=False):
     diversity: Json
     min_score: float
     freshness: Json
+
+
+class Listing(Rules, total=False):
+    """Rules, the page, and the fields that come with each item."""
+
+    cursor: str
+    include: Sequence[str]
+
+
+class Asked(Listing, total=False):
+    """What lists for somebody may want besides."""
+
     context: Json
     events: Sequence[Json]
-    cursor: str
+    explain: bool
 
 
 class ClientError(Exception):
@@ -147,7 +165,8 @@ class Client:
     """Asks the API about one namespace, over connections that are kept; threads may share it.
 
     What comes to nothing because of a connection, 429 or 503 is tried again after growing, jittered pauses, or when the
-    server says. Nothing happens twice by that: an event counts once by its id, and the rest may be repeated.
+    server says. Nothing happens twice by that: an event counts once by its id, a rollback is tried once, and the rest
+    may be repeated.
 
     Parameters
     ----------
@@ -215,7 +234,7 @@ class Client:
         while True:
             page = self.recommend(user, k, **asked)
             yield page
-            cursor = page.get("cursor")
+            cursor = page["cursor"]
             if not cursor:
                 return
             asked["cursor"] = cursor
@@ -225,13 +244,30 @@ class Client:
         body = {"items": items, "context": context or {}, "explain": explain}
         return cast(Scores, self._ask("POST", "users", user, "scores", body=body))
 
-    def similar(self, item: str, k: int = 20, **fields: object) -> Ranked:
-        """Return the nearest items, those with some values of declared fields if any are given."""
-        return cast(Ranked, self._ask("GET", "items", item, "similar", query={"k": k, **fields}))
+    def rerank(self, user: str, items: Sequence[str], k: int | None = None, **rules: Unpack[Rules]) -> Ranked:
+        """Return named items in the user's order, the best k or all."""
+        body = {"items": items, "k": k or len(items), **rules}
+        return cast(Ranked, self._ask("POST", "users", user, "rerank", body=body))
 
-    def popular(self, k: int = 20, **fields: object) -> Ranked:
-        """Return the items most users have, those with some values of declared fields if any are given."""
-        return cast(Ranked, self._ask("GET", "popular", query={"k": k, **fields}))
+    def rows(self, user: str, rows: int = 3, k: int = 20, **rules: Unpack[Rules]) -> Json:
+        """Return rows of items like those the user liked last."""
+        return self._ask("POST", "users", user, "rows", body={"rows": rows, "k": k, **rules})
+
+    def similar(self, item: str, k: int = 20, **asked: Unpack[Listing]) -> Ranked:
+        """Return the nearest items."""
+        return cast(Ranked, self._ask("POST", "items", item, "similar", body={"k": k, **asked}))
+
+    def popular(self, k: int = 20, **asked: Unpack[Listing]) -> Ranked:
+        """Return the items most users have."""
+        return cast(Ranked, self._ask("POST", "popular", body={"k": k, **asked}))
+
+    def trending(self, k: int = 20, half_life_h: float = 168.0, **asked: Unpack[Listing]) -> Ranked:
+        """Return the items with most events, of which each counts half with every half-life since."""
+        return cast(Ranked, self._ask("POST", "trending", body={"k": k, "half_life_h": half_life_h, **asked}))
+
+    def batch(self, requests: Sequence[Json]) -> list[Json]:
+        """Return status and body of up to 100 requests, each a `route` with what it takes, in order."""
+        return cast(list[Json], self._ask("POST", "batch", body={"requests": requests})["answers"])
 
     def send(self, events: Iterable[Event]) -> Stored:
         """Store events, 500 at most; each counts once by its id, however often it is sent."""
@@ -258,16 +294,50 @@ class Client:
         """Return the declared fields."""
         return self._ask("GET", "catalogue")
 
-    def _ask(self, method: str, *parts: str, query: Mapping[str, object] | None = None, body: object = None) -> Json:
-        path = "/".join([self._prefix, "v1", *(quote(one, safe="") for one in (self.namespace, *parts))])
-        path += f"?{urlencode(query, doseq=True)}" if query else ""
-        return self.request(method, path, body)
+    def user(self, user: str) -> Json:
+        """Return what is held of a user."""
+        return self._ask("GET", "users", user)
 
-    def request(self, method: str, path: str, body: object = None) -> Json:
-        """Send a request as often as it takes; return the body of the answer, `ClientError` if there is none."""
+    def erase_user(self, user: str) -> Json:
+        """Erase a user."""
+        return self._ask("DELETE", "users", user)
+
+    def models(self) -> list[Json]:
+        """Return the versions that were in service, newest first."""
+        return cast(list[Json], self._ask("GET", "models")["models"])
+
+    def current_model(self) -> Json:
+        """Return the version in service."""
+        return self._ask("GET", "models", "current")
+
+    def activate(self, version: str, expected: int | None = None) -> Json:
+        """Put a version into service; with `expected`, only if the pointer has that sequence number."""
+        return self._ask("POST", "models", version, "activate", body={"expected": expected})
+
+    def roll_back(self, expected: int | None = None) -> Json:
+        """Put the version before back into service. This is tried once: done twice it would be another version."""
+        return self._ask("POST", "models", "rollback", body={"expected": expected}, tries=1)
+
+    def put_experiment(self, experiment: Mapping[str, object]) -> Json:
+        """Split the users over variants."""
+        return self._ask("PUT", "experiment", body=experiment)
+
+    def experiment(self) -> Json:
+        """Return the last experiment."""
+        return self._ask("GET", "experiment")
+
+    def end_experiment(self) -> Json:
+        """Give everybody the version in service again."""
+        return self._ask("DELETE", "experiment")
+
+    def _ask(self, method: str, *parts: str, body: object = None, tries: int | None = None) -> Json:
+        path = "/".join([self._prefix, "v1", *(quote(one, safe="") for one in (self.namespace, *parts))])
+        return self._request(method, path, body, tries or self._tries)
+
+    def _request(self, method: str, path: str, body: object, tries: int) -> Json:
         data = None if body is None else json.dumps(body, allow_nan=False).encode()
         failed: ClientError = UnreachableError("nothing was tried")
-        for tried in range(1, self._tries + 1):
+        for tried in range(1, tries + 1):
             least_s = 0.0
             try:
                 status, headers, answer = self._exchange(method, path, data)
@@ -281,7 +351,7 @@ class Client:
                 if status not in _BUSY:
                     raise failed
                 least_s = _seconds(headers.get("retry-after"))
-            if tried < self._tries:
+            if tried < tries:
                 time.sleep(min(_LONGEST_PAUSE_S, least_s + random.uniform(0, _FIRST_PAUSE_S * 2**tried)))
         raise failed
 

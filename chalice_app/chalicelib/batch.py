@@ -25,10 +25,17 @@ Routes = Mapping[str, tuple[View, str | None]]
 """Views that take a body, and what they name beside the namespace: user, item or nothing."""
 
 
+_SHOWN = (
+    "`route` (recommendations, session, scores, rerank, similar, popular, trending or rows), `user` or `item` where it "
+    "has one, and the members of the body of its POST"
+)
+Part = Annotated[dict[str, Any], Meta(description=_SHOWN)]
+
+
 class BatchIn(msgspec.Struct, forbid_unknown_fields=True):
     """The body of POST batch: of each request its route, user or item where the route has one, and its body."""
 
-    requests: Annotated[list[dict[str, Any]], Meta(min_length=1, max_length=MAX_REQUESTS)]
+    requests: Annotated[list[Part], Meta(min_length=1, max_length=MAX_REQUESTS)]
 
 
 def answers(app: Face, namespace: str, routes: Routes) -> Response:

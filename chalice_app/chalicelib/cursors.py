@@ -25,7 +25,8 @@ _HEAD = struct.Struct("<dq8s16sBH")
 
 def cursor_of(page: Page, key: bytes) -> str:
     """Return a page as text: a MAC, then the page, packed."""
-    packed = zlib.compress(_packed(page))
+    deflate = zlib.compressobj(wbits=10, memLevel=1)  # next to no memory to make ready, which is most of the time
+    packed = deflate.compress(_packed(page)) + deflate.flush()
     return urlsafe_b64encode(_mac(packed, key) + packed).decode().rstrip("=")
 
 
@@ -68,7 +69,9 @@ def _packed(page: Page) -> bytes:
     version, steps = page.version.encode(), [after - before for before, after in pairwise((0, *page.rows))]
     head = _HEAD.pack(page.now_s, page.through, page.known, page.request, len(version), len(steps))
     planes = struct.pack(f"<{len(steps)}I", *steps)
-    return head + version + b"".join(planes[n::4] for n in range(4)) + json.dumps(page.items).encode()
+    return (
+        head + version + b"".join(planes[n::4] for n in range(4)) + json.dumps(page.items, ensure_ascii=False).encode()
+    )
 
 
 def _unpacked(data: bytes) -> Page:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from chalice.app import Request
 
-from chalicelib.bodies import json_body
+from chalicelib.bodies import Id, json_body
 from recsys.serving.experiments import MAX_EPSILON, MAX_POOL, MAX_VARIANTS
 
 
@@ -20,18 +20,18 @@ class ExplorationIn(msgspec.Struct, forbid_unknown_fields=True):
 class VariantIn(msgspec.Struct, forbid_unknown_fields=True):
     """One way to answer, for a share of the users."""
 
-    name: str
+    name: Id
     share: Annotated[float, msgspec.Meta(ge=0, le=1)]
-    version: str = "current"
+    version: Id = "current"
     exploration: ExplorationIn | None = None
 
 
 class ExperimentIn(msgspec.Struct, forbid_unknown_fields=True):
     """Variants side by side; their shares sum to 1, and the first is what the others are compared with."""
 
-    name: str
+    name: Id
     variants: Annotated[list[VariantIn], msgspec.Meta(min_length=1, max_length=MAX_VARIANTS)]
-    salt: str | None = None
+    salt: Id | None = None
 
 
 def sent_experiment(request: Request) -> dict[str, Any]:

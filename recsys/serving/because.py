@@ -32,6 +32,7 @@ class Rows(NamedTuple):
     model_created_at: str
     strategy: str
     degraded: bool = False
+    variant: str | None = None
 
 
 def liked(known: Knowledge) -> NDArray[np.int32]:

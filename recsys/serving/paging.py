@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 LONGEST_WALK = 1000
 """Items of all pages together."""
-MOST_NAMES = 4000
+MOST_NAMES = 2500
 """Bytes of the names of new items that were served: a walk ends where there are more."""
 NOTHING_KNOWN = bytes(8)
 

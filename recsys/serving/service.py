@@ -260,15 +260,16 @@ class RecommendationService:
         """Return, for each of the newest items a user liked, the k nearest ones; none twice, and none the user has."""
         from recsys.serving.because import NO_HISTORY, Rows, rows_of
 
-        model = self.models.current(namespace)
+        model, variant, missed, now_s = self._served(namespace, user)
         known, manifest = Knowledge.of(user, namespace, model, self.online), model.manifest
         catalogue, degraded = self._catalogue(namespace, known, rules)
 
         def listed(ranking: Ranking) -> tuple[RankedItem, ...]:
-            return self._listed(namespace, ranking, k, rules, self.clock(), WHOLE, known).items
+            return self._listed(namespace, ranking, k, rules, now_s, WHOLE, known).items
 
         found = tuple(rows_of(model, known, catalogue.removed, n_rows, listed))
-        return Rows(found, manifest.version, manifest.created_at, SIMILAR if found else NO_HISTORY, degraded)
+        strategy, of_variant = SIMILAR if found else NO_HISTORY, variant and variant.name
+        return Rows(found, manifest.version, manifest.created_at, strategy, degraded or missed, of_variant)
 
     def record_events(self, namespace: str, events: Sequence[InteractionEvent]) -> int:
         """Store events; the next list of their users takes them into account. Return how many were new."""
@@ -418,12 +419,13 @@ class RecommendationService:
         catalogue, degraded = self._catalogue(namespace, known, rules)
         manifest = ranking.model.manifest
         # Of lists that do not change with time the cursors do not either.
-        is_timed = (query is not None and len(query.features)) or (rules is not None and rules.freshness)
+        is_popular = ranking.strategy == POPULAR and not reading.explain
+        features = [] if query is None or is_popular else query.features.tolist()
+        is_timed = features or (rules is not None and rules.freshness)
         first = Page(manifest.version, now_s if is_timed else 0.0, known.through, fingerprint(known), reading.request)
         page = reading.page or first
         answer = RankedList((), manifest.version, manifest.created_at, ranking.strategy, degraded)
         if reading.asked:
-            features = None if query is None else query.features.tolist()
             tag = reading.tag(page.version, page.known, features, ranking.strategy, catalogue.head, degraded)
             answer = answer._replace(tag=tag, unchanged=not reading.unless.isdisjoint((tag, "*")))
         if answer.unchanged:

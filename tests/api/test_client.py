@@ -51,7 +51,23 @@ def test_it_says_what_the_server_says(server, shop_client):
     assert shop_client.put_catalogue({"genre": "keyword"})["fields"] == shop_client.catalogue()["fields"]
     shop_client.put_item("i3", {"genre": "drama"})
     assert shop_client.item("i3")["metadata"] == {"genre": "drama"}
-    assert items(shop_client.popular(genre=["drama", "war"])) == ["i3"]
+    assert items(shop_client.popular(filter={"any": {"genre": ["drama", "war"]}}, include=["genre"])) == ["i3"]
+    walk = [one for page, _ in zip(shop_client.pages("u1", k=4), range(3), strict=False) for one in items(page)]
+    assert walk == items(shop_client.recommend("u1", k=12))
+    assert items(shop_client.rerank("u1", ["i4", "i5"]))
+    assert shop_client.rows("u1", rows=1)["rows"]
+    assert items(shop_client.trending(k=2))
+    assert [one["status"] for one in shop_client.batch([{"route": "popular"}, {"route": "no"}])] == [200, 422]
+    assert shop_client.user("u1")["trained"] is True
+    assert shop_client.erase_user("nobody")["erased"]["events"] == 0
+    now = shop_client.current_model()
+    assert [one["version"] for one in shop_client.models() if one["in_service"]] == [now["version"]]
+    assert shop_client.activate(now["version"], now["sequence"])["sequence"] == now["sequence"]
+    with pytest.raises(ApiError, match="409"):
+        shop_client.roll_back()
+    with pytest.raises(MissingError):
+        shop_client.end_experiment()
+    assert shop_client.experiment()["experiment"] is None
     assert items(shop_client.recommend(None, k=1, events=[{"item": "i4"}], filter={"match": {"genre": "drama"}})) == [
         "i3"
     ]

@@ -2,6 +2,7 @@
 
 import json
 import time
+from random import Random
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -14,7 +15,8 @@ from recsys.errors import DataError
 from recsys.models import ImplicitALS
 from recsys.serving import SessionEvent
 from recsys.serving.filters import OneOf, Within
-from recsys.serving.paging import Page
+from recsys.serving.listing import RankedItem
+from recsys.serving.paging import LONGEST_WALK, MOST_NAMES, Page
 from recsys.serving.rules import Boost, Rules
 
 N_ITEMS, NEW = 2600, 30
@@ -219,13 +221,15 @@ def test_the_check_above_catches_a_mac_that_is_none_and_bytes_that_may_be_writte
     assert accepted([cursors.cursor_of(PAGES[1], bytes(32))]) == 1
 
 
-def test_a_walk_of_the_widest_steps_stays_short():
-    rows = tuple(range(0, 2**31 - 1, (2**31 - 1) // 999))[:999]
-    chance = [row - row % 977 * 1009 if n % 2 else row for n, row in enumerate(rows)]
-    page = PAGES[0]._replace(rows=tuple(sorted(chance)), items=())
-    names = tuple(f"{n * 7919 % 10**6:06}-{n:030}" for n in range(100))
-    assert len(cursors.cursor_of(page, KEY)) < cursors.LONGEST
-    assert len(cursors.cursor_of(page._replace(rows=(), items=names), KEY)) < cursors.LONGEST
+def test_the_cursor_of_the_widest_steps_and_the_longest_names_fits_into_a_url():
+    chance = Random(1)
+    rows = tuple(sorted(chance.sample(range(2**31), LONGEST_WALK - 80)))
+    names = tuple(chance.randbytes(15).hex() for _ in range(MOST_NAMES // 30 - 4))
+    emoji = tuple("".join(chr(chance.randrange(0x4E00, 0x9FFF)) for _ in range(208)) for _ in range(4))
+    for items in (names[:79], emoji):
+        page = PAGES[0]._replace(rows=rows, items=())
+        assert page.then([(-1, RankedItem(one, 0.0, "new")) for one in items]).items == items
+        assert 6000 < len(cursors.cursor_of(page._replace(items=items), KEY)) < cursors.LONGEST
 
 
 def tag_of(api, path, **headers):

@@ -14,7 +14,7 @@ from bookshop import example_request
 from conftest import server_over
 from mutations import METHODS, TOKENS, mutated_bytes, mutated_text
 
-from chalicelib.operations import OPERATIONS
+from chalicelib.openapi.operations import OPERATIONS
 
 REQUESTS = int(os.environ.get("RECSYS_WIRE_FUZZ", "2000"))
 """The judged run has 100,000."""

@@ -25,6 +25,7 @@ class ListedOut(msgspec.Struct, forbid_unknown_fields=True):
     item: Id
     score: float
     reason: str
+    propensity: Annotated[float, msgspec.Meta(gt=0, le=1)] | UnsetType = UNSET
     metadata: dict[str, Any] | UnsetType = UNSET
     raw_score: float | UnsetType = UNSET
     explanation: list["PartOut"] | UnsetType = UNSET
@@ -36,6 +37,7 @@ class FromModelOut(Out):
     model_version: Version
     strategy: str
     degraded: bool
+    variant: Annotated[str | None, msgspec.Meta(description="Of the experiment, null without one")]
 
 
 class ListOut(FromModelOut):
@@ -66,6 +68,32 @@ class ScoresOut(FromModelOut):
     """Predictions in the order they were asked for."""
 
     items: list[ScoreOut]
+
+
+class RowOut(msgspec.Struct, forbid_unknown_fields=True):
+    """Items like one that the user liked."""
+
+    because: Id
+    items: list[ListedOut]
+
+
+class RowsOut(FromModelOut):
+    """Rows, of the item liked last first; none for somebody of whom nothing is known."""
+
+    rows: list[RowOut]
+
+
+class PartAnswerOut(msgspec.Struct, forbid_unknown_fields=True):
+    """Status and body that a request of a batch would have had alone."""
+
+    status: Annotated[int, msgspec.Meta(ge=200, le=599)]
+    body: dict[str, Any]
+
+
+class BatchOut(Out):
+    """An answer for each request, in order; one that fails is a problem in its place."""
+
+    answers: list[PartAnswerOut]
 
 
 class EventsOut(Out):
