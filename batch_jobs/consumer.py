@@ -135,8 +135,8 @@ def _left(online: OnlineStore, namespace: str, rows: list[Row]) -> list[Row]:
     erased = online.erasures_of(namespace, {str(row["user_id"]) for row in rows})
 
     def is_older(row: Row) -> bool:
-        erasure, ts = erased.get(str(row["user_id"])), cast(int, row["ts"])
-        return erasure is not None and erasure.covers(cast(int | None, row.get("position")), ts / 1e6)
+        erasure, position, ts = erased.get(str(row["user_id"])), row.get("position"), cast(int, row["ts"])
+        return erasure is not None and erasure.covers(cast("int | None", position), ts / 1e6)
 
     return [row for row in rows if not is_older(row)] if erased else rows
 

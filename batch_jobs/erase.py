@@ -34,8 +34,8 @@ def erase_log(stores: Stores, namespace: str) -> dict[str, int]:
     erasures = stores.online.erasures(namespace)
     if erasures:
         stores.online.purge()
-    rewritten = sum(log.erase(namespace, erasures) for log in (stores.events, stores.events.impressions))
-    return {"erasures": len(erasures), "log_files_rewritten": rewritten}
+    rewritten = [log.erase(namespace, erasures) for log in (stores.events, stores.events.impressions)]
+    return {"erasures": len(erasures), "log_files_rewritten": sum(rewritten)}
 
 
 def retire(stores: Stores, namespace: str, lists: Path, screen: Screen) -> dict[str, Any]:

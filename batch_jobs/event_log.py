@@ -198,9 +198,9 @@ class EventLog:
                 raise DataError(reason, path=place, remedy="Restore it from a backup") from error
 
     def _left(self, namespace: str, name: str, table: pa.Table, erasures: Sequence[Erasure]) -> pa.Table:
-        copied = _ONLINE.fullmatch(_base(name))
-        is_counted = copied is not None and self._schema is LOG_SCHEMA  # by erasures; they do not count impressions
-        return without_erased(table, namespace, name, int(copied[2]) if copied and is_counted else None, erasures)
+        # An erasure names the place of the last event; impressions have an order of their own.
+        copied = _ONLINE.fullmatch(_base(name)) if self._schema is LOG_SCHEMA else None
+        return without_erased(table, namespace, name, int(copied[2]) if copied else None, erasures)
 
     def _append(self, namespace: str, name: str, tables: Iterable[pa.Table]) -> int:
         some = (table for table in tables if len(table))

@@ -72,11 +72,12 @@ def report(
     """
     document = stores.registry.experiment(namespace)
     begin = since if since or document is None else datetime.fromisoformat(document["started_at"])
-    log, erasures = stores.events, stores.online.erasures(namespace)
-    online = [one for *_, one in impressions_not_copied(stores, namespace)]
-    shown = _within(_together(log.impressions, IMPRESSION_SCHEMA, namespace, online, erasures), begin, document)
-    online = [one for *_, one in events_not_copied(stores, namespace)]
-    acted = _together(log, EVENT_SCHEMA, namespace, online, erasures)
+    log, online = stores.events, impressions_not_copied(stores, namespace)
+    erased = stores.online.erasures(namespace)
+    shown = _together(log.impressions, IMPRESSION_SCHEMA, namespace, erased, [one for *_, one in online])
+    shown = _within(shown, begin, document)
+    new = [one for *_, one in events_not_copied(stores, namespace)]
+    acted = _together(log, EVENT_SCHEMA, namespace, erased, new)
     feedback = Feedback.of(shown, acted, kind=event, window_s=window_h * 3600)
     rows, torn = feedback.split()
     shares = {} if document is None else {one.name: one.share for one in Experiment.of(document).variants}
@@ -126,12 +127,12 @@ def _words(exploration: Exploration | None) -> str:
 
 
 def _together(
-    log: EventLog, schema: pa.Schema, namespace: str, online: list[pa.Table], erasures: Sequence[Erasure]
+    log: EventLog, schema: pa.Schema, namespace: str, erased: Sequence[Erasure], online: list[pa.Table]
 ) -> pa.Table:
-    """Events of the log and of the online store, each once."""
+    """Events of the log and of the online store, each once; none of before the erasure of its user."""
     tables = list(online)
     with suppress(InsufficientDataError):  # nothing was copied yet
-        tables.insert(0, log.read(namespace, erasures=erasures).events)
+        tables.insert(0, log.read(namespace, erasures=erased).events)
     names = [name for name in schema.names if name != "position"]
     empty = schema.empty_table().select(names)
     return without_repeats(pa.concat_tables([empty, *(one.select(names) for one in tables)]))

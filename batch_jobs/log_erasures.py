@@ -29,9 +29,9 @@ def without_erased(
     theirs = events.take(pa.array(rows))
     times = [None if ts is None else ts / 1e6 for ts in theirs["ts"].cast(pa.int64()).to_pylist()]
     keep = np.ones(len(events), bool)
-    for row, user, position, ts in zip(
-        rows, theirs["user_id"].to_pylist(), theirs["position"].to_pylist(), times, strict=True
-    ):
+    has_positions = "position" in theirs.column_names
+    positions = theirs["position"].to_pylist() if has_positions else [None] * len(theirs)
+    for row, user, position, ts in zip(rows, theirs["user_id"].to_pylist(), positions, times, strict=True):
         erasure = found[user]
         is_older = _came_before(name, last_position, position, erasure) or erasure.covers(position, ts)
         keep[row] = not is_older

@@ -17,6 +17,7 @@ from recsys.impressions import ImpressionEvent, Shown
 from recsys.serving.people import People
 
 GONE, QUIET = "grace.hopper", Screen(as_json=True)
+SHOWN = [ImpressionEvent(f"shown-{n}", GONE, NOON_S + n, f"r{n}", "v", (Shown("i1"), Shown("i2"))) for n in range(3)]
 LATE = [stored(GONE, f"i{n}", n, event_id=f"sent-{n}") for n in range(5)]
 SHOWN = [ImpressionEvent(f"shown-{n}", GONE, NOON_S + n, "r", "v", (Shown(f"i{n}"),)) for n in range(3)]
 JOB = {
@@ -39,7 +40,7 @@ def open_shop(stores):
     score(stores, "shop", LISTED, QUIET)
     stores.online.append_events("shop", [one.event for one in LATE])
     stores.online.append_impressions("shop", SHOWN)
-    take_in(stores, *records("shop", *LATE[:2]), *shown_records("shop", *SHOWN[:2]))  # as where there is a queue
+    take_in(stores, *records("shop", *LATE[:2]))  # as where there is a queue
     ingest(stores, "shop", CONFIG.ingest, QUIET)
 
 

@@ -20,7 +20,7 @@ from recsys.aws.tally_items import read_tally
 from recsys.errors import ArtifactError, DataError, StorageError
 from recsys.events import InteractionEvent
 from recsys.serving.online import NO_END, CatalogueHead, EventQueue, ItemChange, StoredEvent, StoredList, UserState
-from recsys.serving.online.erasures import Erased, Erasure, Held, digest_of, left_out, newest
+from recsys.serving.online.erasures import Erased, Erasure, Held, digest_of, left_out, newest, not_older
 from recsys.serving.online.tally import Tally
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class DynamoOnlineStore:
         """
         if self.queue is None:
             raise StorageError("impressions reach the log through a queue. Name one by RECSYS_QUEUE")
-        distinct = _distinct(impressions)
+        distinct = not_older(_distinct(impressions), self.erasures_of(namespace, {one.user for one in impressions}))
         self.queue.send_impressions(namespace, distinct)
         return len(distinct)
 

@@ -144,7 +144,7 @@ def checked(document: Mapping[str, Any], namespace: str, models: ModelLoader, on
         except NoModelError as error:
             raise DataError(str(error), field=field) from None
         if not online.has_users(namespace, one.pinned):
-            reason = f"the online store does not hold the users of version {one.pinned} any more"
+            reason = f"the online store holds no user of version {one.pinned} any more"
             raise DataError(reason, field=field, remedy="`recsys experiment set` writes them anew")
     return experiment.document()
 

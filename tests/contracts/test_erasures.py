@@ -10,6 +10,7 @@ from records import ranked, state
 from recsys.aws.client import connect
 from recsys.aws.dynamodb import DynamoOnlineStore
 from recsys.events import InteractionEvent
+from recsys.impressions import ImpressionEvent, Shown
 from recsys.serving import MemoryOnlineStore, SQLiteOnlineStore
 from recsys.serving.online import EventFeed
 from recsys.serving.online.erasures import Erased, Erasure, digest_of
@@ -27,12 +28,26 @@ def event(number, user="anna", at_s=1e9, **changes):
     )
 
 
+def shown(number, user="anna"):
+    return ImpressionEvent(f"s{number}", user, 1e9, "r", "v1", (Shown("i1"),))
+
+
+class Sent(list):
+    def send(self, namespace, some):
+        self.extend(some)
+
+    send_impressions = send
+
+    def close(self):
+        pass
+
+
 @pytest.fixture(params=[*EMBEDDED, *CLOUDS])
 def store(request, tmp_path, aws):
     if request.param in EMBEDDED:
         opened = EMBEDDED[request.param](tmp_path)
     else:
-        opened = DynamoOnlineStore(aws(request.param).table(), connect("dynamodb"))
+        opened = DynamoOnlineStore(aws(request.param).table(), connect("dynamodb"), Sent())
     with closing(opened):
         yield opened
 
@@ -43,6 +58,7 @@ def told(store):
     for version in VERSIONS:
         store.put_users("shop", version, [("anna", state(1.0)), ("bo", state(2.0))])
     store.put_lists("shop", "v1", [("anna", ranked(3)), ("bo", ranked(3))])
+    store.append_impressions("shop", [shown(8), shown(9, "bo")])
     store.put_user_profiles("shop", {"anna": {"age": 3}, "bo": {"age": 4}})
     store.append_events("shop", [event(n, user) for user, ns in (("anna", range(55)), ("bo", (900,))) for n in ns])
     return store
@@ -56,12 +72,13 @@ def traces(store, user="anna"):
     """Everything a store says of a user."""
     states = [store.user_state("shop", version, user) for version in VERSIONS]
     states += [store.user_and_head("shop", version, user)[0] for version in VERSIONS]
-    events = store.recent_events("shop", user, after=0, limit=999) + store.recent_items("shop", user, after=0)
+    events = [*store.recent_events("shop", user, after=0, limit=999), *store.recent_items("shop", user, after=0)]
     lists = [store.user_list("shop", version, user) for version in VERSIONS]
     profile = store.all_user_profiles("shop").get(user)
     held = store.held("shop", user, limit=9)
     fed = isinstance(store, EventFeed) and [
-        one for one in store.events_after("shop", 0, limit=999) if one.event.user == user
+        *(one for one in store.events_after("shop", 0, limit=999) if one.event.user == user),
+        *(one for one in store.impressions_after("shop", 0, limit=999) if one.impression.user == user),
     ]
     return [one for one in (*states, *lists, *events, profile, held.profile, *held.events, held.total, fed) if one]
 
@@ -104,6 +121,7 @@ def test_no_writer_brings_them_back(told):
         told.put_lists("shop", version, [("anna", ranked(3)), ("bo", ranked(5))])
     told.put_user_profiles("shop", {"anna": {"age": 3}, "bo": {"age": 5}})
     assert told.append_events("shop", [event(n) for n in (3, 4, 777)]) == 0  # some are sent again, one comes late
+    assert told.append_impressions("shop", [shown(n, user) for n, user in enumerate(("anna", "bo"))]) == 1
     assert traces(told) == []
     assert told.user_list("shop", "v2", "bo").items.tolist() == [5]
     assert told.all_user_profiles("shop") == {"bo": {"age": 5}}

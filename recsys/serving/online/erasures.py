@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from recsys.events import InteractionEvent
     from recsys.impressions import ImpressionEvent
 
-T = TypeVar("T")
+Told = TypeVar("Told", "InteractionEvent", "ImpressionEvent")
 
 
 class Erasure(NamedTuple):
@@ -70,9 +70,9 @@ def left_out(namespace: str, erasures: Iterable[Erasure], known: int = 0) -> Cal
     return lambda user: bool(digests) and digest_of(namespace, user) in digests
 
 
-def newer(impressions: Sequence[ImpressionEvent], erased: Mapping[str, Erasure]) -> list[ImpressionEvent]:
-    """Return the impressions that are none of users erased since; they have no place, so their own time tells."""
-    return [one for one in impressions if one.user not in erased or one.timestamp_s > erased[one.user].at_s]
+def not_older(told: Sequence[Told], erased: Mapping[str, Erasure]) -> list[Told]:
+    """Return events or impressions but those of before the erasure of their user."""
+    return [one for one in told if one.user not in erased or not erased[one.user].covers(None, one.timestamp_s)]
 
 
 def newest(erasures: Sequence[Erasure]) -> int:

@@ -18,7 +18,7 @@ from recsys.serving.online import (
     StoredList,
     UserState,
 )
-from recsys.serving.online.erasures import Erased, Erasure, Held, digest_of, left_out, newer, newest
+from recsys.serving.online.erasures import Erased, Erasure, Held, digest_of, left_out, newest, not_older
 from recsys.serving.online.keys import MemoryKeys
 from recsys.serving.online.tally import Tally, counted
 
@@ -80,9 +80,8 @@ class MemoryOnlineStore:
             known = self._event_ids.setdefault(namespace, set())
             erased = self.erasures_of(namespace, {one.user for one in events})
             new = []
-            for one in events:
-                is_old = one.user in erased and erased[one.user].covers(None, one.timestamp_s)
-                if one.event_id not in known and not is_old:
+            for one in not_older(events, erased):
+                if one.event_id not in known:
                     known.add(one.event_id)
                     new.append(one)
             self._events.setdefault(namespace, []).extend(new)
@@ -92,8 +91,8 @@ class MemoryOnlineStore:
         """See `OnlineStore.append_impressions`."""
         with self._lock:
             known = self._impressions.setdefault(namespace, {})
-            before, erased = len(known), self.erasures_of(namespace, {one.user for one in impressions})
-            for one in newer(impressions, erased):
+            before = len(known)
+            for one in not_older(impressions, self.erasures_of(namespace, {one.user for one in impressions})):
                 known.setdefault(one.event_id, one)
             return len(known) - before
 

@@ -27,7 +27,7 @@ from recsys.serving.online import (
     sqlite_items,
     sqlite_keys,
 )
-from recsys.serving.online.erasures import Erased, Erasure, Held, left_out, newer
+from recsys.serving.online.erasures import Erased, Erasure, Held, left_out, not_older
 from recsys.serving.online.sqlite_keys import SQLiteKeys
 
 if TYPE_CHECKING:
@@ -116,10 +116,7 @@ class SQLiteOnlineStore:
         """See `OnlineStore.append_events`."""
         with self._transaction("storing events") as db:
             erased = sqlite_erasures.erasures_of(db, namespace, {one.user for one in events})
-            if erased:
-                old = (one.user in erased and erased[one.user].covers(None, one.timestamp_s) for one in events)
-                events = [one for one, is_old in zip(events, old, strict=True) if not is_old]
-            rows = [(namespace, *_row(one)) for one in events]
+            rows = [(namespace, *_row(one)) for one in not_older(events, erased)]
             before = db.total_changes
             db.executemany(f"INSERT OR IGNORE INTO events (namespace, {_EVENT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
             return db.total_changes - before
@@ -127,9 +124,8 @@ class SQLiteOnlineStore:
     def append_impressions(self, namespace: str, impressions: Sequence[ImpressionEvent]) -> int:
         """See `OnlineStore.append_impressions`."""
         with self._transaction("storing impressions") as db:
-            erased = sqlite_erasures.erasures_of(db, namespace, {one.user for one in impressions})
-            sent = newer(impressions, erased)
-            rows = [(namespace, one.event_id, one.user, json.dumps(one.row(), allow_nan=False)) for one in sent]
+            kept = not_older(impressions, sqlite_erasures.erasures_of(db, namespace, {one.user for one in impressions}))
+            rows = [(namespace, one.event_id, one.user, json.dumps(one.row(), allow_nan=False)) for one in kept]
             before = db.total_changes
             db.executemany(
                 "INSERT OR IGNORE INTO impressions (namespace, event_id, user, row) VALUES (?, ?, ?, ?)", rows
