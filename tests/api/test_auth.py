@@ -11,7 +11,7 @@ from api_client import check_problem
 from app import app
 from conftest import app_over
 
-from chalicelib.auth import Gate, Keyring
+from chalicelib.auth import Gate, Keyring, Who
 from chalicelib.responses import Problem
 from recsys.errors import ConfigError, StorageError
 from recsys.serving.online.keys import ApiKey, MemoryKeys
@@ -216,3 +216,11 @@ def test_nobody_has_a_key_where_there_is_none():
         with pytest.raises(Problem):
             gate.who(headers)
     gate.close()  # nothing was counted
+
+
+def test_what_tells_of_all_namespaces_takes_a_key_for_all():
+    gate = Gate(MemoryKeys())
+    gate.check(Who(("admin",), ("*",)), "admin", None)
+    with pytest.raises(Problem) as refusal:
+        gate.check(Who(("admin",), ("shop", "films")), "admin", None)
+    assert refusal.value.status == 403
