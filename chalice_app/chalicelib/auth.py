@@ -58,7 +58,7 @@ class Keyring:
         self._revision: str | None = None
         self._keys: dict[str, ApiKey] = {}
         self._looked_s = self._read_s = float("-inf")
-        self.failed = False
+        self.failed = self._closed = False
 
     @property
     def is_empty(self) -> bool:
@@ -66,7 +66,7 @@ class Keyring:
         self._look()
         if self._revision is None:
             raise StorageError("the keys cannot be read")
-        return not self._revision
+        return not self._closed
 
     def find(self, key_id: str, sha256: str) -> ApiKey | None:
         """Return a key that is not revoked, by id and hash; `StorageError` where none was read for too long."""
@@ -92,7 +92,7 @@ class Keyring:
             if (revision := self._store.revision()) != self._revision:
                 found = self._store.all() if revision else []
                 self._keys = {one.key_id + one.sha256: one for one in found if not one.revoked}
-                self._revision = revision
+                self._revision, self._closed = revision, self._closed or bool(revision)
             self._read_s, self.failed = began_s, False
         except (StorageError, ArtifactError):
             self.failed = True

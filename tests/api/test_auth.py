@@ -43,6 +43,9 @@ def test_a_running_server_notices_the_first_key_and_every_revocation(shop, api):
     shop.online.keys.revoke(f"{1:012x}")
     check_problem(api.get("/v1/shop/popular", headers=mine), 401)
     check_problem(api.get("/v1/shop/popular"), 401)  # and it never opens again
+    with shop.online._writes.held("planting") as db:
+        db.execute("DELETE FROM api_keys")
+    check_problem(api.get("/v1/shop/popular"), 401)
     assert api.get("/health/live").status == 200
 
 
