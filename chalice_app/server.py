@@ -194,8 +194,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was counted is stored
     threading.Thread(target=_warm_up, daemon=True).start()
     how = "open to all who reach it, as there is no key" if is_open else "with keys"
-    print(f"Serving http://{options.host}:{server.server_port} ({how}; Ctrl-C ends it)", flush=True)
     with suppress(KeyboardInterrupt):
+        print(f"Serving http://{options.host}:{server.server_port} ({how}; Ctrl-C ends it)", flush=True)
         server.serve_forever()
     server.server_close()
     gate().close()
