@@ -18,6 +18,7 @@ HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
 }
+_json = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
 
 class Problem(Exception):
@@ -95,7 +96,3 @@ def problem(status: int, detail: str, request_id: str, *, field: str | None = No
     if status == 503:
         headers["Retry-After"] = "1"
     return Response(_json({**body, "request_id": request_id}), headers, status)
-
-
-def _json(body: dict[str, Any]) -> str:
-    return json.dumps(body, allow_nan=False, separators=(",", ":"))

@@ -300,7 +300,7 @@ class RecommendationService:
             return answer
         places = min(k, page.left) if page.began else k
         found = listed(ranking, catalogue, places + 1, rules, page)
-        after, found = page.then(found[:places]) if len(found) > places else None, found[:places]
+        after, found = page.then(found[:places]) if found[places:] else None, found[:places]
         answer = answer._replace(items=tuple(one for _, one in found), next=after)
         if reading.explain and query is not None:
             from recsys.serving.scores import explained
