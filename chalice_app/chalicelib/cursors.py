@@ -77,7 +77,9 @@ def _packed(page: Page) -> bytes:
 def _unpacked(data: bytes) -> Page:
     now_s, through, known, request, n_version, n_rows = _HEAD.unpack_from(data)
     start = _HEAD.size + n_version
-    version, planes = data[_HEAD.size : start].decode(), data[start : start + 4 * n_rows]
-    steps = struct.unpack(f"<{n_rows}I", bytes(planes[n % 4 * n_rows + n // 4] for n in range(4 * n_rows)))
+    version, planes = data[_HEAD.size : start].decode(), bytearray(4 * n_rows)
+    for n in range(4):
+        planes[n::4] = data[start + n * n_rows : start + (n + 1) * n_rows]
+    steps = struct.unpack(f"<{n_rows}I", planes)
     items = json.loads(data[start + 4 * n_rows :])
     return Page(version, now_s, through, known, request, tuple(accumulate(steps)), tuple(items))
