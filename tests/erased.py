@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow.parquet
 import two_tastes
-from messages import NOON_S, records, shown_records, stored
+from messages import NOON_S, records, stored
 
 from batch_jobs import consumer
 from batch_jobs.config import load

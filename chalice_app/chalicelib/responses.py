@@ -25,6 +25,7 @@ SECURITY = {
 }
 """Of every answer that does not say otherwise."""
 HEADERS = {"Content-Type": "application/json", **SECURITY}
+_json = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
 
 class Problem(Exception):
@@ -152,7 +153,3 @@ def problem(
     if status == 503:
         told["Retry-After"] = "1"
     return Response(_json({**body, "request_id": request_id}), told, status)
-
-
-def _json(body: dict[str, Any]) -> str:
-    return json.dumps(body, allow_nan=False, separators=(",", ":"))
