@@ -30,7 +30,7 @@ def erase(stores: Stores, namespace: str, lists: Path, screen: Screen) -> dict[s
 
 
 def erase_log(stores: Stores, namespace: str) -> dict[str, int]:
-    """Write the files of the log anew that hold what is older than an erasure, and empty the store's own log."""
+    """Write the files of the event log anew that hold what is older than an erasure, and empty the store's own log."""
     erasures = stores.online.erasures(namespace)
     if erasures:
         stores.online.purge()

@@ -19,7 +19,6 @@ from recsys.serving.people import People
 GONE, QUIET = "grace.hopper", Screen(as_json=True)
 SHOWN = [ImpressionEvent(f"shown-{n}", GONE, NOON_S + n, f"r{n}", "v", (Shown("i1"), Shown("i2"))) for n in range(3)]
 LATE = [stored(GONE, f"i{n}", n, event_id=f"sent-{n}") for n in range(5)]
-SHOWN = [ImpressionEvent(f"shown-{n}", GONE, NOON_S + n, "r", "v", (Shown(f"i{n}"),)) for n in range(3)]
 JOB = {
     "namespace": "shop",
     "ingest": {"files": ["events.csv"], "users": "users.csv"},

@@ -100,7 +100,6 @@ def nobody(*_):
 
 PLANTED = {
     "writers of states do not look": [(sqlite, "left_out", nobody)],
-    "impressions are taken again": [(sqlite, "newer", lambda sent, erased: sent)],
     "events are taken again": [(sqlite_erasures, "erasures_of", lambda *_: {})],
     "trained on as before": [(event_log, "without_erased", lambda events, *_: events)],
     "late messages are taken": [(consumer, "_left", lambda online, namespace, rows: rows)],

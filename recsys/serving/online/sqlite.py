@@ -60,7 +60,7 @@ class SQLiteOnlineStore:
     """See `OnlineStore` and `EventFeed`. What is acknowledged is on disk (synchronous FULL).
 
     Reads have a connection of their own, so that with SQLite's WAL none waits for a write, be it of this process or of
-    another; the threads of a process take turns at it. So has the tally, which may take a second after many events.
+    another; the threads of a process take turns at it.
 
     Parameters
     ----------
@@ -74,7 +74,6 @@ class SQLiteOnlineStore:
         self._writes = _Connection(path)
         self._counts = _Connection(path, wait_s=0.25)
         self.keys = SQLiteKeys(self._reads, self._writes, self._counts)
-        self._tallies = _Connection(path)
 
     def put_users(
         self, namespace: str, version: str, states: Iterable[tuple[str, UserState]], *, erasures: int = 0
@@ -157,7 +156,7 @@ class SQLiteOnlineStore:
         """See `OnlineStore.tally`."""
         from recsys.serving.online.tally import PERIOD_S, ItemCount, Tally
 
-        with self._tallies.held("counting events") as db:
+        with self._reads.held("counting events") as db:
             # By position, which the sign in front of the namespace says: there are few beyond the last training.
             rows = db.execute(
                 "SELECT item, AVG(timestamp_s), COUNT(*), MAX(position) FROM events WHERE +namespace = ?"
@@ -285,7 +284,7 @@ class SQLiteOnlineStore:
 
     def close(self) -> None:
         """See `OnlineStore.close`."""
-        for one in (self._reads, self._writes, self._counts, self._tallies):
+        for one in (self._reads, self._writes, self._counts):
             one.close()
 
     def _put_packed(

@@ -97,7 +97,7 @@ def test_a_version_that_cannot_answer_is_refused(world):
             world.service.put_experiment("shop", split(version))
         assert error.value.field == "variants[1].version"
     world.online.drop_version("shop", world.old)
-    with pytest.raises(DataError, match="not hold the users of version"):
+    with pytest.raises(DataError, match="no user of version"):
         world.service.put_experiment("shop", split(world.old))
     with pytest.raises(NotFoundError):
         world.service.end_experiment("shop")
