@@ -5,7 +5,7 @@ PEERED ?= .venv-bench
 BIN    := $(VENV)/bin
 PORT   ?= 8000
 
-.PHONY: help demo demo-aws test serve lint sanitize bench package deploy install lock clean
+.PHONY: help demo demo-aws test coverage serve lint sanitize bench package deploy install lock clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+: .*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
@@ -18,6 +18,16 @@ demo-aws: install ## the same on S3, DynamoDB and SQS, of which a stand-in on th
 
 test: install    ## every test
 	$(BIN)/python -m pytest -n auto --dist loadfile -q
+
+# The tests that reach it; others would say no more, and those that count bytes or seconds would count the tracer's.
+COVERING := tests/contracts tests/unit/aws tests/unit/test_*.py tests/unit/serving/test_records.py \
+  tests/unit/batch_jobs/test_consumer.py tests/unit/batch_jobs/test_ingest.py tests/unit/batch_jobs/test_p*.py \
+  tests/faults/test_aws_*.py tests/faults/test_d*.py tests/faults/test_misfitting_arrays.py
+coverage: install ## branch coverage of what publishes and what takes events in
+	@rm -rf build/coverage
+	$(BIN)/python -m coverage run -m pytest -n auto --dist loadfile -q $(COVERING)
+	@$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
 
 serve: install   ## the REST API over the embedded stores in ./var, on 127.0.0.1:8000 (PORT=...)
 	$(BIN)/recsys serve --port $(PORT)
