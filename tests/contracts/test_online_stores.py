@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 from records import ranked, state
 
 from recsys.aws.dynamodb import DynamoOnlineStore
+from recsys.errors import StorageError
 from recsys.events import InteractionEvent
 from recsys.serving import SQLiteOnlineStore, StoredList, UserState
 from recsys.serving.online import EventFeed
@@ -298,6 +299,17 @@ def test_any_list_comes_back_as_it_went(store):
         assert found.strategy == strategy
 
     check()
+
+
+def test_a_file_that_is_no_database_is_named_and_the_store_goes_on_once_it_is_gone(tmp_path):
+    path = tmp_path / "online.db"
+    path.write_bytes(b"user_id,item_id\n" * 100)
+    with closing(SQLiteOnlineStore(path)) as store:
+        for ask in (store.check, lambda: store.append_events("shop", [event(1)])):
+            with pytest.raises(StorageError, match=rf"{path} failed: file is not a database"):
+                ask()
+        path.unlink()
+        assert store.append_events("shop", [event(1)]) == 1
 
 
 def test_readers_do_not_wait_for_a_writer_that_waits(tmp_path):
