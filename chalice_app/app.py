@@ -123,6 +123,14 @@ def events(ns):
     return answer(app.request_id, {"accepted": new, "duplicates": len(sent) - new}, status=202)
 
 
+@app.route("/console", methods=["GET"])
+def console():
+    """Return a page that asks this API; it holds no data itself."""
+    from chalicelib.console import page
+
+    return page()
+
+
 @app.route("/health/live", methods=["GET"])
 def live():
     """Whether the process answers."""

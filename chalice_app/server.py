@@ -176,7 +176,8 @@ def main() -> int:
     if not ipaddress.ip_address(server.server_address[0]).is_loopback:
         print(f"warning: anyone who reaches {options.host} can read and write: no authentication yet", file=sys.stderr)
     threading.Thread(target=_warm_up, daemon=True).start()
-    print(f"Serving http://{options.host}:{server.server_port} (Ctrl-C ends it)", flush=True)
+    url = f"http://{options.host}:{server.server_port}"
+    print(f"Serving {url} (Ctrl-C ends it); the console is {url}/console", flush=True)
     with suppress(KeyboardInterrupt):
         server.serve_forever()
     server.server_close()
