@@ -6,6 +6,7 @@ const WHAT_TO_DO = {
   401: "Type an API key above and press Enter.",
   403: "This key may not do that here: take one with the right scope and namespace.",
   409: "Somebody else was first. Open again.",
+  410: "That version is no longer kept. Open again for the newest list.",
   429: "Too many requests for this key. Wait a moment, then open again.",
   503: "A store is out of reach. Open again in a moment.",
 };

@@ -18,7 +18,7 @@ function learn(item, metadata = {}) {
 
 /** What lists are asked to bring along: titles, and the declared fields. */
 function include() {
-  return [...TITLES, ...Object.keys(state.fields)].slice(0, MOST_INCLUDED);
+  return [...new Set([...TITLES, ...Object.keys(state.fields)])].filter((name) => !name.includes(",")).slice(0, MOST_INCLUDED);
 }
 
 function details(item, metadata = {}) {
