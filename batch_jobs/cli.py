@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from batch_jobs import runs_commands
+from batch_jobs import keys, runs_commands
 from batch_jobs.console import Screen
 from batch_jobs.flags import (
     Against,
@@ -84,6 +84,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(runs_commands.app, name="runs")
+app.add_typer(keys.app, name="keys")
 
 
 def _version(asked: bool) -> None:
@@ -294,10 +295,12 @@ def recommend(
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    open_: Annotated[bool, typer.Option("--open", help="Let everybody in, whatever keys there are.")] = False,
 ) -> None:
-    """Serve the REST API over the stores until interrupted."""
+    """Serve the REST API over the stores until interrupted; beyond loopback only with keys, or --open."""
     server = Path(__file__).resolve().parent.parent / "chalice_app" / "server.py"
-    os.execv(sys.executable, [sys.executable, str(server), "--host", host, "--port", str(port)])
+    told = ["--host", host, "--port", str(port), *(["--open"] if open_ else [])]
+    os.execv(sys.executable, [sys.executable, str(server), *told])
 
 
 @app.command()

@@ -20,14 +20,14 @@ gc.enable()
 app = Face(app_name="recsys")
 
 
-@app.route("/v1/{ns}/users/{user}/recommendations", methods=["GET"])
+@app.route("/v1/{ns}/users/{user}/recommendations", methods=["GET"], scope="read")
 def recommendations(ns, user):
     """Top-K for a user: GET ...?k=20, and any declared field: ...&genre=drama."""
     k, rules = query_list(app.current_request)
     return ranked(app.request_id, service().recommend(path_namespace(ns), path_id("user", user), k, rules=rules))
 
 
-@app.route("/v1/{ns}/users/{user}/recommendations", methods=["POST"])
+@app.route("/v1/{ns}/users/{user}/recommendations", methods=["POST"], scope="read")
 def recommendations_in_context(ns, user):
     """Top-K for a user, here and now: {"k"?, "context"?, "events"?, "filter"?, "boost"?, ...}."""
     from chalicelib.bodies import asked_list
@@ -36,7 +36,7 @@ def recommendations_in_context(ns, user):
     return ranked(app.request_id, service().recommend(path_namespace(ns), path_id("user", user), k, **asked))
 
 
-@app.route("/v1/{ns}/recommendations", methods=["POST"])
+@app.route("/v1/{ns}/recommendations", methods=["POST"], scope="read")
 def recommendations_for_a_session(ns):
     """Top-K for nobody known, from a session's events and context alone: {"k"?, "context"?, "events"?, ...}."""
     from chalicelib.bodies import asked_list
@@ -45,7 +45,7 @@ def recommendations_for_a_session(ns):
     return ranked(app.request_id, service().recommend(path_namespace(ns), None, k, **asked))
 
 
-@app.route("/v1/{ns}/users/{user}/scores", methods=["POST"])
+@app.route("/v1/{ns}/users/{user}/scores", methods=["POST"], scope="read")
 def scores(ns, user):
     """Predictions for named items: {"items", "context"?, "explain"?}."""
     from chalicelib.bodies import asked_scores
@@ -59,21 +59,21 @@ def scores(ns, user):
     return scored(app.request_id, found, explain=asked.explain)
 
 
-@app.route("/v1/{ns}/items/{item}/similar", methods=["GET"])
+@app.route("/v1/{ns}/items/{item}/similar", methods=["GET"], scope="read")
 def similar_items(ns, item):
     """Nearest items: GET ...?k=20, and any declared field."""
     k, rules = query_list(app.current_request)
     return ranked(app.request_id, service().similar(path_namespace(ns), path_id("item", item), k, rules=rules))
 
 
-@app.route("/v1/{ns}/popular", methods=["GET"])
+@app.route("/v1/{ns}/popular", methods=["GET"], scope="read")
 def popular(ns):
     """Items most users have: GET ...?k=20, and any declared field."""
     k, rules = query_list(app.current_request)
     return ranked(app.request_id, service().popular(path_namespace(ns), k, rules=rules))
 
 
-@app.route("/v1/{ns}/items/{item}", methods=["PUT"])
+@app.route("/v1/{ns}/items/{item}", methods=["PUT"], scope="write")
 def put_item(ns, item):
     """Store what is known of an item, one object, in place of what was known before."""
     from chalicelib.bodies import parsed_body
@@ -83,14 +83,14 @@ def put_item(ns, item):
     return answer(app.request_id, {"item": item, "metadata": metadata})
 
 
-@app.route("/v1/{ns}/items/{item}", methods=["GET"])
+@app.route("/v1/{ns}/items/{item}", methods=["GET"], scope="read")
 def item(ns, item):
     """Return what is known of an item."""
     item = path_id("item", item)
     return answer(app.request_id, {"item": item, "metadata": service().item(path_namespace(ns), item)})
 
 
-@app.route("/v1/{ns}/items/{item}", methods=["DELETE"])
+@app.route("/v1/{ns}/items/{item}", methods=["DELETE"], scope="write")
 def delete_item(ns, item):
     """Take an item out of every list, at once, until it is put again."""
     item = path_id("item", item)
@@ -98,7 +98,7 @@ def delete_item(ns, item):
     return answer(app.request_id, {"item": item, "deleted": True})
 
 
-@app.route("/v1/{ns}/catalogue", methods=["PUT"])
+@app.route("/v1/{ns}/catalogue", methods=["PUT"], scope="admin")
 def put_catalogue(ns):
     """Declare the fields that rules may name: {"fields": {"genre": "keyword", "year": "number"}}."""
     from chalicelib.bodies import sent_fields
@@ -107,13 +107,13 @@ def put_catalogue(ns):
     return answer(app.request_id, {"fields": fields})
 
 
-@app.route("/v1/{ns}/catalogue", methods=["GET"])
+@app.route("/v1/{ns}/catalogue", methods=["GET"], scope="read")
 def catalogue(ns):
     """Return the declared fields and their kinds."""
     return answer(app.request_id, {"fields": service().fields(path_namespace(ns))})
 
 
-@app.route("/v1/{ns}/events", methods=["POST"])
+@app.route("/v1/{ns}/events", methods=["POST"], scope="write")
 def events(ns):
     """Up to 500 events, visible to the next recommendation of their users; 202 once they are stored."""
     from chalicelib.bodies import sent_events
@@ -123,7 +123,7 @@ def events(ns):
     return answer(app.request_id, {"accepted": new, "duplicates": len(sent) - new}, status=202)
 
 
-@app.route("/console", methods=["GET"])
+@app.route("/console", methods=["GET"], scope=None)
 def console():
     """Return a page that asks this API; it holds no data itself."""
     from chalicelib.console import page
@@ -131,13 +131,13 @@ def console():
     return page()
 
 
-@app.route("/health/live", methods=["GET"])
+@app.route("/health/live", methods=["GET"], scope=None)
 def live():
     """Whether the process answers."""
     return answer(app.request_id, {"status": "live"})
 
 
-@app.route("/health/ready", methods=["GET"])
+@app.route("/health/ready", methods=["GET"], scope=None)
 def ready():
     """Whether the stores answer and the models in service are warm; the first call warms them, if nobody has."""
     stores().check()

@@ -1,12 +1,15 @@
 """The API on loopback over Chalice's local gateway: ``python chalice_app/server.py --port 8000``.
 
 Chalice's own ``chalice local`` serves the same app; this one also bounds bodies and connections, answers every error
-as a problem and says in one line why it cannot start. There is no authentication yet: keep it on loopback.
+as a problem and says in one line why it cannot start. Beyond loopback it starts only where keys are needed, or with
+--open.
 """
 
 import argparse
 import errno
 import ipaddress
+import os
+import signal
 import sys
 import threading
 import time
@@ -29,7 +32,7 @@ from chalice.local import (  # noqa: E402
 )
 
 from chalicelib.responses import problem  # noqa: E402
-from chalicelib.wiring import service, warm_up  # noqa: E402
+from chalicelib.wiring import gate, service, warm_up  # noqa: E402
 from recsys.errors import ConfigError, RecsysError  # noqa: E402
 
 MAX_BODY_BYTES = 1024 * 1024  # more than the app itself takes; API Gateway would pass on 10 MB
@@ -158,12 +161,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--open", action="store_true", help="let everybody in, whatever keys there are")
     options = parser.parse_args()
+    if options.open:
+        os.environ["RECSYS_AUTH"] = "open"
     from app import app
 
     config = Config.create(project_dir=str(HERE), chalice_app=app, chalice_stage="dev")
     try:
-        service()
+        service(), gate()
         server = LocalDevServer(app, config, options.host, options.port, handler_cls=Gateway, server_cls=Server).server
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -173,15 +179,32 @@ def main() -> int:
         reason = "is already in use" if taken else f"cannot be had: {getattr(error, 'strerror', None) or error}"
         print(f"error: port {options.port} of {options.host} {reason}. Choose another with --port", file=sys.stderr)
         return 5
-    if not ipaddress.ip_address(server.server_address[0]).is_loopback:
-        print(f"warning: anyone who reaches {options.host} can read and write: no authentication yet", file=sys.stderr)
+    is_open = _is_open()
+    if is_open and not options.open and not ipaddress.ip_address(server.server_address[0]).is_loopback:
+        print(
+            f"error: anyone who reaches {options.host} could read and write. Add a key (recsys keys add), set "
+            "RECSYS_AUTH=required, or say --open",
+            file=sys.stderr,
+        )
+        return 2
     threading.Thread(target=_warm_up, daemon=True).start()
     url = f"http://{options.host}:{server.server_port}"
-    print(f"Serving {url} (Ctrl-C ends it); the console is {url}/console", flush=True)
+    how = "open to all who reach it, as there is no key" if is_open else "with keys"
+    print(f"Serving {url} ({how}; Ctrl-C ends it), the console at {url}/console", flush=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
         server.serve_forever()
     server.server_close()
+    gate().close()
     return 0
+
+
+def _is_open() -> bool:
+    """Whether everybody is let in; who cannot tell, as the store is out of reach, must not serve beyond loopback."""
+    try:
+        return gate().is_open
+    except RecsysError:
+        return True
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from recsys.telemetry import (
 )
 
 if TYPE_CHECKING:
+    from chalicelib.auth import Who
     from recsys.serving import RankedList, ScoredItems
 
 METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"}
@@ -48,10 +49,12 @@ class Noted(local):
     cold: bool = False
     found: RankedList | ScoredItems | None = None
     error: str | None = None
+    who: Who | None = None
 
     def begin(self) -> None:
         """Forget the request before."""
         self.began_s, self.cold, self.found, self.error = time.perf_counter(), is_cold(), None, None
+        self.who = None
 
 
 class Causes(logging.Handler):

@@ -4,15 +4,20 @@ import json
 import threading
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, Literal
 
 from chalice import Chalice, Response
 
 from chalicelib.access_log import Causes, Noted, log_request
-from chalicelib.responses import FromModel, Problem, problem
+from chalicelib.headers import of_origin
+from chalicelib.requests import path_namespace
+from chalicelib.responses import SECURITY, FromModel, Problem, problem
+from chalicelib.wiring import gate, service
 from recsys.errors import DataError, NoModelError, NotFoundError, RecsysError, UnknownItemError
+from recsys.serving.loader import unpublished
 
 View = Callable[..., Response]
+Scope = Literal["read", "write", "admin"]
 FIELDS: dict[type[RecsysError], str] = {NoModelError: "ns", UnknownItemError: "item"}
 
 
@@ -26,6 +31,7 @@ class Face(Chalice):
     def __init__(self, app_name: str) -> None:
         self._of_thread = threading.local()
         self._noted = Noted()
+        self.scopes: dict[tuple[str, str], Scope | None] = {}
         super().__init__(app_name=app_name, configure_logs=False)
         self.log.addHandler(Causes(self._noted))
         self.log.propagate = False  # what is logged is in the line of its request
@@ -44,17 +50,21 @@ class Face(Chalice):
         """Id of the request this thread works on, as the gateway logs it."""
         return getattr(getattr(self.current_request, "lambda_context", None), "aws_request_id", "")
 
-    def route(self, path: str, **settings: Any) -> Callable[[View], View]:
+    def route(self, path: str, *, methods: list[str], scope: Scope | None) -> Callable[[View], View]:
         """Register a view whose errors are problems; Chalice would answer 500 to exceptions it does not know.
 
-        Chalice lets every content type pass: it would refuse a GET for one, though it has no body.
+        `scope` is what a key must be granted to get there; None lets everybody in. Chalice lets every content type
+        pass: it would refuse a GET for one, though it has no body.
         """
-        register = super().route(path, content_types=["*/*"], **settings)
+        register = super().route(path, methods=methods, content_types=["*/*"])
+        self.scopes |= {(method, path): scope for method in methods}
 
         def decorate(view: View) -> View:
             @wraps(view)
             def guarded(**arguments: str) -> Response:
                 try:
+                    if scope:
+                        self._admit(scope, arguments.get("ns"))
                     response = view(**arguments)
                 except (Problem, RecsysError) as error:
                     return self._problem(error)
@@ -70,6 +80,9 @@ class Face(Chalice):
         """Handle one event and log it in one line."""
         self._noted.begin()
         response = self._answer(event, context)
+        response["headers"] = SECURITY | response["headers"] | of_origin(event, response)
+        if self._noted.who:
+            gate().answered(self._noted.who, response["statusCode"])
         log_request(self._noted, self.current_request, self.request_id, response["statusCode"])
         return response
 
@@ -84,11 +97,23 @@ class Face(Chalice):
             response = own.to_dict(self.api.binary_types)
         return response
 
+    def _admit(self, scope: Scope, namespace: str | None) -> None:
+        """Let a request in; a namespace that is not granted is answered as one that does not exist, before any view."""
+        who = self._noted.who = gate().who(self.current_request.headers)
+        gate().check(who, scope, namespace)
+        if namespace is not None:
+            path_namespace(namespace)
+            if who and not who.may_see(namespace):
+                raise unpublished(namespace)
+            service().models.require(namespace)
+
     def _problem(self, error: Problem | RecsysError) -> Response:
         if isinstance(error, Problem):
             if error.status >= 500:
                 self.log.error("no answer", exc_info=error)
-            return problem(error.status, str(error), self.request_id, field=error.field)
+            if error.log:
+                self.log.error(error.log)
+            return problem(error.status, str(error), self.request_id, field=error.field, headers=error.headers)
         if isinstance(error, NotFoundError):
             return problem(404, str(error), self.request_id, field=FIELDS.get(type(error)))
         if isinstance(error, DataError):  # of what the client sent: what is stored and unusable is an ArtifactError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from chalice import Response
@@ -10,20 +11,30 @@ from chalice import Response
 if TYPE_CHECKING:
     from recsys.serving import RankedList, ScoredItem, ScoredItems
 
-HEADERS = {
-    "Content-Type": "application/json",
+SECURITY = {
     "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+"""Of every answer that does not say otherwise."""
+HEADERS = {"Content-Type": "application/json", **SECURITY}
 
 
 class Problem(Exception):
-    """What the client can mend, or has to wait for."""
+    """What the client can mend, or has to wait for; `log` is for us."""
 
-    def __init__(self, status: int, detail: str, *, field: str | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        field: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        log: str | None = None,
+    ) -> None:
         super().__init__(detail)
-        self.status = status
-        self.field = field
+        self.status, self.field, self.headers, self.log = status, field, headers or {}, log
 
 
 def answer(request_id: str, body: dict[str, Any], *, status: int = 200) -> Response:
@@ -63,7 +74,14 @@ def _explained(one: ScoredItem) -> dict[str, Any]:
     return {"raw_score": one.raw_score, "explanation": parts}
 
 
-def problem(status: int, detail: str, request_id: str, *, field: str | None = None) -> Response:
+def problem(
+    status: int,
+    detail: str,
+    request_id: str,
+    *,
+    field: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
     """Return an RFC 9457 problem; 503 asks the client to come back."""
     from http import HTTPStatus
 
@@ -75,10 +93,10 @@ def problem(status: int, detail: str, request_id: str, *, field: str | None = No
     }
     if field is not None:
         body["field"] = field
-    headers = {**HEADERS, "Content-Type": "application/problem+json"}
+    told = {**HEADERS, "Content-Type": "application/problem+json", **(headers or {})}
     if status == 503:
-        headers["Retry-After"] = "1"
-    return Response(_json({**body, "request_id": request_id}), headers, status)
+        told["Retry-After"] = "1"
+    return Response(_json({**body, "request_id": request_id}), told, status)
 
 
 def _json(body: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ from functools import cache, wraps
 from threading import RLock
 from typing import TypeVar
 
+from chalicelib.auth import Gate
 from recsys.serving import RecommendationService, WarmUp
 from recsys.stores import ServingStores
 
@@ -34,6 +35,12 @@ def stores() -> ServingStores:
 def service() -> RecommendationService:
     """Return the service of this container."""
     return stores().service()
+
+
+@once
+def gate() -> Gate:
+    """Return what lets requests into this container."""
+    return Gate.from_environment(stores().online.keys)
 
 
 @once

@@ -13,6 +13,7 @@ from recsys.aws.batches import Item, delete, put, read_items, write_items
 from recsys.aws.catalogue_items import head_key, head_of
 from recsys.aws.client import Client
 from recsys.aws.event_items import event_of, events_of_user, insert_events
+from recsys.aws.key_items import DynamoKeys
 from recsys.aws.packed_items import PARTS, get_item, get_packed, items_of, key, put_packed, unpacked
 from recsys.errors import ArtifactError, DataError
 from recsys.events import InteractionEvent
@@ -40,6 +41,7 @@ class DynamoOnlineStore:
     def __init__(self, table: str, client: Client, queue: EventQueue | None = None) -> None:
         self.table, self.queue = table, queue
         self._client = client
+        self.keys = DynamoKeys(client, table)
 
     def put_users(self, namespace: str, version: str, states: Iterable[tuple[str, UserState]]) -> None:
         """See `OnlineStore.put_users`."""

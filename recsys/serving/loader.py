@@ -115,7 +115,7 @@ class ModelLoader:
             finally:
                 slot.lock.release()
         if slot.model is None:
-            raise slot.failure or NoModelError(f"namespace {namespace!r} has no published model")
+            raise slot.failure or unpublished(namespace)
         slot.asked += 1
         if slot.asked % _LEAN == 0 and slot.model.factors.item_vectors.nbytes > _SMALL_BYTES:
             slot.model.give_back()
@@ -141,7 +141,7 @@ class ModelLoader:
     def _published(self, namespace: str) -> Pointer:
         pointer = self._registry.current(namespace)
         if pointer is None:
-            raise NoModelError(f"namespace {namespace!r} has no published model")
+            raise unpublished(namespace)
         return pointer
 
     def _refresh(self, namespace: str, slot: _Slot) -> None:
@@ -166,3 +166,8 @@ class ModelLoader:
         except NoModelError as error:  # what the pointer names was published: it is lost, not unknown
             raise ArtifactError(str(error)) from error
         return ServedModel(pointer, stored.manifest, *item_side(stored))
+
+
+def unpublished(namespace: str) -> NoModelError:
+    """Return the error of a namespace without a model: also what is said of one to who may not see it."""
+    return NoModelError(f"namespace {namespace!r} has no published model")

@@ -160,7 +160,7 @@ def check_problem(answer, status=None, field=None):
     assert problem["request_id"]
     assert status is None or answer.status == status, answer
     assert field is None or problem.get("field") == field, answer
-    assert ("retry-after" in answer.headers) == (answer.status == 503)
+    assert ("retry-after" in answer.headers) == (answer.status in (429, 503))
     assert b"/tmp" not in answer.body
     assert b"Run:" not in answer.body  # advice for the command line
     assert b"Traceback" not in answer.body

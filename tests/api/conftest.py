@@ -111,7 +111,7 @@ def forget_wiring():
     """Make the next request the first of its container."""
     from chalicelib import wiring
 
-    for made in (wiring.warm_up, wiring.service, wiring.stores):
+    for made in (wiring.warm_up, wiring.gate, wiring.service, wiring.stores):
         made.__wrapped__.cache_clear()
 
 
@@ -126,7 +126,7 @@ def app_over(shop):
         for name, value in shop.environment.items():
             patch.setenv(name, value)
         forget_wiring()
-        wiring.service().models._refresh_s = 0.0
+        wiring.service().models._refresh_s = wiring.gate().keyring.refresh_s = 0.0
         api = InProcess(app)
         patch.setattr(telemetry, "sys", SimpleNamespace(stderr=api.lines))
         yield api

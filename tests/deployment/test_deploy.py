@@ -1,6 +1,6 @@
 """What `make package` makes, deployed as `make deploy` does it, gives the lists of the embedded default.
 
-It stands behind a gateway that asks for signatures, and has the rights of its role alone.
+It asks for keys, and has the rights of its role alone.
 """
 
 import json
@@ -12,9 +12,6 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 from shop import Shop, pairs
 
 from recsys.artifacts import describe, unpack
@@ -52,6 +49,8 @@ def deployed(packaged, in_account, events):
     stack.shop = Shop(stack.folder)
     stack.shop.environment |= stack.settings
     stack.shop.recsys("nightly", str(events), "--namespace", "shop", *SETTINGS)
+    granted = ("--namespace", "shop", "--scope", "read", "--scope", "write", "--rate", "1000")
+    stack.key = stack.shop.recsys("keys", "add", *granted)["key"]
     return stack
 
 
@@ -63,14 +62,12 @@ def embedded(tmp_path_factory, events):
         yield shop
 
 
-def ask(stack, path, *, signed=True, body=None):
+def ask(stack, path, *, key=True, body=None):
     """Ask the gateway as the stack's ApiUrl would be asked, by the path under which the stand-in answers for it."""
     url = f"{os.environ['AWS_ENDPOINT_URL']}/restapis/{stack.names['RestAPI']}/api/_user_request_{path}"
     data = None if body is None else json.dumps(body)
-    request = AWSRequest("POST" if data else "GET", url, {"Content-Type": "application/json"}, data)
-    if signed:
-        SigV4Auth(Credentials("testing", "testing"), "execute-api", os.environ["AWS_REGION"]).add_auth(request)
-    with urlopen(Request(url, data and data.encode(), dict(request.headers)), timeout=60) as answer:
+    headers = {"Content-Type": "application/json"} | ({"x-api-key": stack.key} if key else {})
+    with urlopen(Request(url, data and data.encode(), headers), timeout=60) as answer:
         return json.loads(answer.read())
 
 
@@ -89,11 +86,12 @@ def different(deployed, embedded, users):
         return [user for user, does in zip(users, threads.map(differs, users), strict=True) if does]
 
 
-def test_everything_is_created_and_the_api_is_ready_for_who_signs(deployed):
+def test_everything_is_created_and_the_api_is_ready_for_who_has_a_key(deployed):
     assert deployed.states == {"CREATE_COMPLETE"}
-    assert ask(deployed, "/health/ready")["status"] == "ready"
-    with pytest.raises(HTTPError, match="403"):
-        ask(deployed, "/health/live", signed=False)
+    assert ask(deployed, "/health/ready", key=False)["status"] == "ready"
+    assert ask(deployed, "/v1/shop/popular")["strategy"] == "popular"
+    with pytest.raises(HTTPError, match="401"):
+        ask(deployed, "/v1/shop/popular", key=False)
 
 
 def test_a_thousand_users_and_strangers_get_the_lists_of_the_embedded_default(deployed, embedded, users):

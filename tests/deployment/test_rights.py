@@ -11,10 +11,12 @@ import two_tastes
 
 from batch_jobs import handlers
 from chalice_app.package import Bundle
+from chalicelib.limits import Limits
 from recsys.aws.client import AwsError
 from recsys.events import InteractionEvent
 from recsys.serving import WarmUp
 from recsys.serving.filters import OneOf
+from recsys.serving.online.keys import ApiKey
 from recsys.serving.rules import Rules
 from recsys.stores import ServingStores
 
@@ -71,6 +73,14 @@ def job(tmp_path_factory):
     return {"namespace": "shop", "ingest": files, "model": {"kind": "als", "factors": 8}}
 
 
+def add_key(stack):
+    """Do what an operator does with rights of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in stack.settings.items():
+            patch.setenv(name, value)
+        ServingStores.from_environment().online.keys.add(ApiKey("k", "", ("read",), ("*",), 10.0, 10))
+
+
 def night(stack, job, seed):
     told = {"run": f"night-{seed}", "job": job | {"model": job["model"] | {"seed": seed}}, "compute": "lambda"}
     for step in ("ingest", "judge", "train", "publish"):
@@ -84,6 +94,12 @@ def day(stack, number):
         stores = ServingStores.from_environment()
         service = stores.service()
         stores.check()
+        limits = Limits(stores.online.keys)
+        assert stores.online.keys.revision()
+        (key,) = stores.online.keys.all()
+        assert limits.take(key) == 0
+        limits.count(key, 200)
+        limits.flush()
         assert WarmUp(service, stores.registry).ready()
         sent = [InteractionEvent(f"e{number}-{n}", "u1", f"i{n}", 1.7e9, "view", 1.0, None) for n in range(3)]
         assert service.record_events("shop", sent) == 3
@@ -112,6 +128,7 @@ def consume(stack):
 @pytest.fixture(scope="module")
 def asked(stack, job):
     """What was asked for by whom, and whether it was allowed; the third night drops user states of the first."""
+    add_key(stack)
     for number in range(3):
         night(stack, job, number)
         if number < 2:

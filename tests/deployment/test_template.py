@@ -147,10 +147,14 @@ def flow_faults(template):
         if one["MaximumBatchingWindowInSeconds"] + last_s + consumer["Timeout"] > IngestConfig().settle_s:
             yield f"{name} still takes in events for which no model waits any more"
     api = template["Resources"]["RestAPI"]["Properties"]
-    if api.get("Auth", {}).get("DefaultAuthorizer") != "AWS_IAM" or "ThrottlingRateLimit" not in str(
-        api.get("MethodSettings")
-    ):
-        yield "anybody may ask, as often as they like"
+    if "ThrottlingRateLimit" not in str(api.get("MethodSettings")):
+        yield "they may ask as often as they like"
+    settings = template["Resources"]["APIHandler"]["Properties"]["Environment"]["Variables"]
+    if settings.get("RECSYS_AUTH") != "required":
+        yield "anybody may ask"
+    yield from (
+        f"a browser cannot ask {path}" for path, one in api["DefinitionBody"]["paths"].items() if "options" not in one
+    )
     machine = template["Resources"]["Nightly"]["Properties"]
     if missing := set(re.findall(r"\$\{(\w+)}", machine["DefinitionString"])) - set(machine["DefinitionSubstitutions"]):
         yield f"the state machine lacks {missing}"
@@ -251,7 +255,9 @@ def deliver_late(template):
         remove("Resources", "Events", "Properties", "RedrivePolicy"),
         remove("Resources", "EventsToLog", "Properties", "FunctionResponseTypes"),
         deliver_late,
-        remove("Resources", "RestAPI", "Properties", "Auth"),
+        remove("Resources", "RestAPI", "Properties", "MethodSettings"),
+        remove("Resources", "APIHandler", "Properties", "Environment", "Variables", "RECSYS_AUTH"),
+        remove("Resources", "RestAPI", "Properties", "DefinitionBody", "paths", "/v1/{ns}/popular", "options"),
         remove("Resources", "Nightly", "Properties", "DefinitionSubstitutions", "TrainFunction"),
         remove("Resources", "OldModel", "Properties", "AlarmActions"),
         remove("Resources", "NightlyTimedOut"),

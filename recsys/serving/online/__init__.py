@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from recsys.errors import ArtifactError
 from recsys.events import InteractionEvent
+from recsys.serving.online.keys import KeyStore
 
 _HEADER = struct.Struct("<4sI")
 _SIZES = struct.Struct("<IIf")
@@ -185,6 +186,10 @@ class OnlineStore(Protocol):
 
     def all_user_profiles(self, namespace: str) -> dict[str, dict[str, Any]]:
         """Return what is known of all users, by user in ascending order: what a model is trained on."""
+
+    @property
+    def keys(self) -> KeyStore:
+        """The keys of those who may ask."""
 
     def check(self) -> None:
         """Raise `StorageError` if the store cannot be read."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from recsys.events import InteractionEvent
 from recsys.serving.online import CatalogueHead, ItemChange, StoredEvent, StoredList, UserState
+from recsys.serving.online.keys import MemoryKeys
 
 
 class MemoryOnlineStore:
@@ -22,6 +23,7 @@ class MemoryOnlineStore:
         self._heads: dict[str, CatalogueHead] = {}
         self._profiles: dict[str, dict[str, dict[str, Any]]] = {}
         self._lock = Lock()
+        self.keys = MemoryKeys()
 
     def put_users(self, namespace: str, version: str, states: Iterable[tuple[str, UserState]]) -> None:
         """See `OnlineStore.put_users`."""

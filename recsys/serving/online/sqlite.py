@@ -15,7 +15,16 @@ from typing import Any
 
 from recsys.errors import ArtifactError, DataError, StorageError, storing
 from recsys.events import InteractionEvent, context_text
-from recsys.serving.online import CatalogueHead, ItemChange, StoredEvent, StoredList, UserState, sqlite_items
+from recsys.serving.online import (
+    CatalogueHead,
+    ItemChange,
+    StoredEvent,
+    StoredList,
+    UserState,
+    sqlite_items,
+    sqlite_keys,
+)
+from recsys.serving.online.sqlite_keys import SQLiteKeys
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS users (
@@ -52,6 +61,8 @@ class SQLiteOnlineStore:
         self.path = path
         self._reads = _Connection(path)
         self._writes = _Connection(path)
+        self._counts = _Connection(path, wait_s=0.25)
+        self.keys = SQLiteKeys(self._reads, self._writes, self._counts)
 
     def put_users(self, namespace: str, version: str, states: Iterable[tuple[str, UserState]]) -> None:
         """See `OnlineStore.put_users`."""
@@ -181,8 +192,8 @@ class SQLiteOnlineStore:
 
     def close(self) -> None:
         """See `OnlineStore.close`."""
-        self._reads.close()
-        self._writes.close()
+        for one in (self._reads, self._writes, self._counts):
+            one.close()
 
     def _put_packed(
         self, table: str, namespace: str, version: str, records: Iterable[tuple[str, UserState | StoredList]]
@@ -214,8 +225,9 @@ class SQLiteOnlineStore:
 class _Connection:
     """One connection to the file, opened when it is first needed and held by one thread at a time."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, wait_s: float = 10.0) -> None:
         self._path = path
+        self._wait_s = wait_s
         self._lock = threading.RLock()
         self._open: sqlite3.Connection | None = None
 
@@ -240,7 +252,7 @@ class _Connection:
     def _connect(self) -> sqlite3.Connection:
         with storing(f"creating {self._path.parent}"):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-        db = sqlite3.connect(self._path, timeout=10, isolation_level=None, check_same_thread=False)
+        db = sqlite3.connect(self._path, timeout=self._wait_s, isolation_level=None, check_same_thread=False)
         try:
             with _alone_in(self._path.parent):
                 db.execute("PRAGMA journal_mode = WAL")
@@ -248,6 +260,7 @@ class _Connection:
                 db.executescript(_SCHEMA)
                 _migrate(db)
                 sqlite_items.create(db)
+                db.executescript(sqlite_keys.TABLES)
         except (sqlite3.Error, StorageError):
             db.close()
             raise
