@@ -105,6 +105,7 @@ class Page:
         self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         schemes = [{"name": "prefers-color-scheme", "value": scheme}]
         self._call("Emulation.setEmulatedMedia", features=schemes)
+        self.told("new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
 
     def picture(self, path, *, whole=True):
         """Write what is seen as PNG, or the whole page."""

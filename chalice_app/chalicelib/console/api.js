@@ -13,9 +13,9 @@ const WHAT_TO_DO = {
 
 /** What the API refused, as it said it. */
 class Refused extends Error {
-  constructor(status, problem) {
+  constructor(status, problem, wait = null) {
     super(problem.detail || problem.message || "no reason was given");
-    Object.assign(this, { status, title: problem.title || "", field: problem.field, id: problem.request_id });
+    Object.assign(this, { status, title: problem.title || "", field: problem.field, id: problem.request_id, wait });
   }
 
   /** A route that this server does not have names no field. */
@@ -24,6 +24,7 @@ class Refused extends Error {
   }
 
   get whatToDo() {
+    if (this.status === 429 && this.wait) return `Wait ${counted(Number(this.wait), "second")}, then open again.`;
     if (this.status === 404 && this.field === "ns") return "Nothing is published there. Check the namespace.";
     return WHAT_TO_DO[this.status] ?? (this.status === 400 || this.status === 422 ? "Change what it names." : "");
   }
@@ -56,7 +57,8 @@ async function ask(method, parts, { query = {}, body } = {}) {
     throw new Refused(0, { title: "No answer", detail: "the server cannot be reached, or the key is no header" });
   }
   const answer = parsed(text);
-  if (!response.ok || !answer) throw new Refused(response.status, answer ?? { detail: "the answer is no JSON" });
+  if (!response.ok || !answer)
+    throw new Refused(response.status, answer ?? { detail: "the answer is no JSON" }, response.headers.get("retry-after"));
   return { answer, ms: performance.now() - began };
 }
 

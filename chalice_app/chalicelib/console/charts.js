@@ -71,10 +71,10 @@ function metricChart(width, metric, models) {
   points.forEach((one, n) =>
     svg.append(make("circle", { cx: x(n), cy: y(values[n]), r: one.in_service ? 6 : 4.5, class: one.in_service ? "dot" : "ring" })),
   );
-  const day = (one) => String(one.created_at).slice(0, 10);
+  const day = (one) => moment(one.created_at).textContent;
   if (points.length > 1) svg.append(place(day(points[0]), left, bottom + 18, "start", "soft"));
   svg.append(place(day(points.at(-1)), points.length > 1 ? right : x(0), bottom + 18, points.length > 1 ? "end" : "middle", "soft"));
-  svg.append(place("versions by their day, ● in service", left, bottom + 36, "start", "soft"));
+  svg.append(place("versions by the time they were made (UTC), ● in service", left, bottom + 36, "start", "soft"));
   return svg;
 }
 

@@ -1,5 +1,5 @@
 const K = 20;
-const MOST_INCLUDED = 0;
+const MOST_INCLUDED = 16;
 const TITLES = ["title", "name"]; // metadata that names an item to people, the first that is text
 
 const titles = new Map(); // of the namespace at hand, by item

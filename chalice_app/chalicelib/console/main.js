@@ -37,7 +37,7 @@ function forget() {
 /** Ask which fields the namespace declares; who is refused that sees why, once, instead of the view. */
 async function learnFields() {
   const before = JSON.stringify(state.fields);
-  await fill(find("trouble"), () => ask("GET", ["v1", state.namespace, "catalogue"]), ({ answer }) => {
+  await fill(find("trouble"), askFields, ({ answer }) => {
     state.fields = answer.fields;
     return [];
   });
@@ -45,6 +45,16 @@ async function learnFields() {
   if (JSON.stringify(state.fields) === before && find("filter-form").children.length) return;
   state.filter = null;
   buildFilters();
+}
+
+/** Without its store a server goes on giving lists, so the fields are those known before. */
+async function askFields() {
+  try {
+    return await ask("GET", ["v1", state.namespace, "catalogue"]);
+  } catch (error) {
+    if (error.status !== 503) throw error;
+    return { answer: { fields: state.fields } };
+  }
 }
 
 /** Keep the key as long as this tab, where the browser lets us. */

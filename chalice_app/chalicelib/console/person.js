@@ -2,7 +2,7 @@ const HISTORY = 12; // shown at first
 
 let listed = new Set(); // items of the user's list, to mark those that come new into it
 
-const listQuery = (k, cursor) => ({ k, ...(MOST_INCLUDED && { include: include().join(",") }), ...(cursor && { cursor }) });
+const listQuery = (k, cursor) => ({ k, include: include().join(","), ...(cursor && { cursor }) });
 
 /** Show a user; after an event, items that were not in the list before are marked. */
 async function showUser(isChange = false) {
@@ -21,7 +21,7 @@ async function showRecommendations(isChange = false) {
   listed = new Set();
   async function page(cursor) {
     const found = state.filter
-      ? await ask("POST", who, { body: { k: K, ...(MOST_INCLUDED && { include: include() }), filter: state.filter, ...(cursor && { cursor }) } })
+      ? await ask("POST", who, { body: { k: K, include: include(), filter: state.filter, ...(cursor && { cursor }) } })
       : await ask("GET", who, { query: listQuery(K, cursor) });
     found.answer.items.forEach((one) => listed.add(one.item));
     return found;
@@ -36,7 +36,7 @@ async function showHistory() {
       answer.trained ? chip("in the model", "accent") : chip("not in the model yet"),
       make("span", {}, counted(answer.history_total, "event"), " held online")),
     ...profileOf(answer.profile),
-    ...(answer.history.length ? historyOf(answer.history) : [note("No event is held online.")]),
+    ...(answer.history.length ? historyOf(answer.history) : [note("No event of theirs came lately. What a model learned before is in the event log.")]),
   ]);
   nameItems(panel);
 }
