@@ -100,6 +100,10 @@ class Page:
         told = self._call("Page.addScriptToEvaluateOnNewDocument", source=script)
         self._planted = told["identifier"]
 
+    def bypass_policy(self, enabled):
+        """Let pages do what their Content-Security-Policy forbids."""
+        self._call("Page.setBypassCSP", enabled=enabled)
+
     def shape(self, width, height=900, scheme="light"):
         """Make the window as wide as a phone or a desk, by day or by night."""
         self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)

@@ -148,6 +148,7 @@ def server_over(shop, log, planted=""):
         line = process.stdout.readline() if ready else ""
         assert line.startswith("Serving http://127.0.0.1:"), (line, log.read_text())
         wire = Wire(line.split()[1])
+        wire.console = line.split()[-1]
         wire.process = process
         yield wire
         assert process.poll() is None, log.read_text()

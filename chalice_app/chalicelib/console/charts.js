@@ -55,9 +55,9 @@ function sharesChart(width, strategies) {
 /** A metric of the versions that have it, oldest first; the version in service is filled. */
 function metricChart(width, metric, models) {
   const points = models.filter((one) => metric in one.metrics).reverse();
-  const height = 220, left = 56, right = width - 24, top = 28, bottom = height - 44;
+  const height = width < 480 ? 220 : 380, left = 56, right = width - 24, top = 28, bottom = height - 44;
   const values = points.map((one) => one.metrics[metric]);
-  const ticks = ticksOver(Math.min(...values), Math.max(...values), 4), [low, most] = [ticks[0], ticks.at(-1)];
+  const ticks = ticksOver(Math.min(...values), Math.max(...values), width < 480 ? 4 : 6), [low, most] = [ticks[0], ticks.at(-1)];
   const x = (n) => (points.length > 1 ? left + 12 + ((right - left - 24) * n) / (points.length - 1) : (left + right) / 2);
   const y = (value) => bottom - ((bottom - top) * (value - low)) / (most - low);
   const svg = make("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `${metric} by version` });

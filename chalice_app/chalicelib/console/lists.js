@@ -38,7 +38,7 @@ function row(one, rank, scale, isNew = false) {
     { type: "button", class: isNew ? "row fresh" : "row", "data-item": one.item, tabindex: "-1", click: (event) => select(one.item, event.currentTarget) },
     make("span", { class: "rank" }, String(rank)),
     make("span", { class: "what" }, title, details(one.item, one.metadata)),
-    make("span", { class: "score" }, make("span", { class: "scale", "aria-hidden": "true" }, bar), make("span", { class: "number" }, one.score.toFixed(scale.digits))),
+    make("span", { class: "score" }, make("span", { class: "scale", "aria-hidden": "true" }, bar), make("span", { class: "number" }, scale.written(one.score))),
     make("span", { class: "why" }, one.reason),
   ));
 }
@@ -60,7 +60,10 @@ function facts(answer, ms) {
 function scaleOf(items) {
   const scores = items.map((one) => one.score), most = Math.max(...scores), zero = most > 0 ? 0 : Math.min(...scores);
   const digits = scores.every(Number.isInteger) ? 0 : Math.max(0, Math.min(9, 2 - Math.floor(Math.log10(Math.abs(most) || 1))));
-  return { digits, share: (score) => Math.max(0, Math.min(1, (score - zero) / (most - zero || 1))) };
+  return {
+    share: (score) => Math.max(0, Math.min(1, (score - zero) / (most - zero || 1))),
+    written: (score) => (score !== 0 && Math.abs(score) < 0.5 / 10 ** digits ? "≈ 0" : score.toFixed(digits)),
+  };
 }
 
 /** Show a list of the API, and further pages of it on demand; `page(cursor)` asks. */
