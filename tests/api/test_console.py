@@ -114,6 +114,11 @@ class Console:
             self.press("Tab")
         raise AssertionError((place, self.focused()))
 
+    def restyle(self, rules):
+        """Put rules over those of the page."""
+        self.told("document.adoptedStyleSheets = [new CSSStyleSheet()]")
+        self.told(f"document.adoptedStyleSheets[0].replaceSync({json.dumps(rules)})")
+
     def faults(self):
         """What was complained about, and who else was asked."""
         elsewhere = [
@@ -260,16 +265,43 @@ def test_every_control_is_reached_and_left_by_tab(console):
     )
     console.open("u3")
     assert stuck(console)
+    console.page.plant("")
+    console.open("u3")
+    console.restyle("button { outline: none !important }")
+    assert stuck(console)
+
+
+SEEN = (
+    "getComputedStyle(document.activeElement).outlineStyle === 'none' || window.reached.add(document.activeElement), 0"
+)
 
 
 def stuck(console):
-    """Return what Tab does not come to on its way round the page."""
+    """Return what Tab does not come to on its way round the page, or where the focus is not to be seen."""
     console.told("document.activeElement.blur(), window.reached = new Set()")
     count = console.told(f"({TABBED}).length")
     for _ in range(count + 1):
         console.press("Tab")
-        console.told("window.reached.add(document.activeElement), 0")
+        console.told(SEEN)
     return console.told(f"({TABBED}).filter((one) => !window.reached.has(one)).map((one) => one.outerHTML)")
+
+
+@seen_in_browser
+def test_below_the_path_of_a_stage_it_asks_below_that_path(console):
+    for place in ("/console/", "/dev/console", "/a/b/console"):
+        console.page.plant(f"try {{ history.replaceState(null, '', '{place}' + location.hash) }} catch {{ }}")
+        console.open("u1")
+        (asked,) = {url.partition("/v1/")[0].partition("://")[2] for _, url in console.page.requested if "/v1/" in url}
+        assert asked.partition("/")[2] == place.strip("/").removesuffix("console").strip("/")
+
+
+@seen_in_browser
+def test_on_a_phone_the_item_does_not_hide_what_has_the_focus(console):
+    for width, is_gone in ((390, True), (1280, False)):
+        console.open("u1", width=width)
+        console.choose(console.items()[0])
+        console.told("document.querySelector('#list .row').focus()")
+        assert console.told("document.getElementById('item').hidden") is is_gone
 
 
 @seen_in_browser
@@ -283,7 +315,6 @@ def test_it_is_readable_on_a_phone_and_on_a_desk_by_day_and_by_night(console):
             for scheme in ("light", "dark"):
                 console.page.shape(width, scheme=scheme)
                 assert not console.told(LOOK), (width, scheme, view)
-    console.told("document.adoptedStyleSheets = [new CSSStyleSheet()]")
     for fault, style in {
         "too wide": "main { min-width: 1400px }",
         "contrast": "h2 { color: #666 }",
@@ -292,7 +323,7 @@ def test_it_is_readable_on_a_phone_and_on_a_desk_by_day_and_by_night(console):
         "outside": "h2 { position: relative; left: -99px }",
         "cut": "text { transform: translateX(-40px) }",
     }.items():
-        console.told(f"document.adoptedStyleSheets[0].replaceSync({json.dumps(style)})")
+        console.restyle(style)
         assert any(fault in one for one in console.told(LOOK)), fault
 
 
@@ -319,6 +350,9 @@ def test_refusals_say_what_to_do_and_a_lost_store_is_told(browser, template, tmp
         console.open("u1", namespace="films")  # in the same tab, which kept the key
         assert "404 Not Found" in console.text("#trouble")
         assert "(ns)" in console.text("#trouble")
+        console.open("u1", namespace=EVIL)
+        assert EVIL in console.text("#trouble")
+        assert console.told("document.title") == "recsys console"
         console.open("u1")
         server.shop.online.close()
         garbage(database(server.shop))

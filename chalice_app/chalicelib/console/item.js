@@ -77,6 +77,13 @@ async function recordView() {
   said.append(` ${counted(fresh, "item")} new in the list.`);
 }
 
+/** Where the item lies over the page, what gets the focus below must not stay hidden. */
+function uncover(event) {
+  const panel = find("item");
+  if (getComputedStyle(panel).position === "fixed" && !panel.contains(event.target)) panel.hidden = true;
+}
+
+document.addEventListener("focusin", uncover);
 find("viewed").addEventListener("click", recordView);
 find("close").addEventListener("click", closeItem);
 document.addEventListener("keydown", (event) => event.key === "Escape" && closeItem());
