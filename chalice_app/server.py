@@ -27,6 +27,7 @@ from chalice.config import Config  # noqa: E402 - the app is a folder, not an in
 from chalice.local import (  # noqa: E402
     ChaliceRequestHandler,
     LocalDevServer,
+    LocalGateway,
     LocalGatewayException,
     ThreadedHTTPServer,
 )
@@ -35,6 +36,7 @@ from chalicelib.responses import problem  # noqa: E402
 from chalicelib.wiring import gate, service, warm_up  # noqa: E402
 from recsys.errors import ConfigError, RecsysError  # noqa: E402
 
+LocalGateway._has_user_defined_options_method = lambda *_: True  # the app knows whose pages may ask, Chalice does not
 MAX_BODY_BYTES = 1024 * 1024  # more than the app itself takes; API Gateway would pass on 10 MB
 MAX_CONNECTIONS = 256
 LINGER_S = 2.0
@@ -187,11 +189,11 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was counted is stored
     threading.Thread(target=_warm_up, daemon=True).start()
     url = f"http://{options.host}:{server.server_port}"
     how = "open to all who reach it, as there is no key" if is_open else "with keys"
     print(f"Serving {url} ({how}; Ctrl-C ends it), the console at {url}/console", flush=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
         server.serve_forever()
     server.server_close()

@@ -4,6 +4,7 @@ import http.client
 import json
 import socket
 import uuid
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
 from urllib.parse import quote
@@ -103,6 +104,15 @@ class Wire:
         connection = http.client.HTTPConnection(*self.address, timeout=20)
         try:
             return self.on(connection, method, path, body, headers)
+        finally:
+            connection.close()
+
+    @contextmanager
+    def connected(self):
+        """Give `request` over one connection that stays."""
+        connection = http.client.HTTPConnection(*self.address, timeout=20)
+        try:
+            yield lambda method, path, body=None, headers=None: self.on(connection, method, path, body, headers)
         finally:
             connection.close()
 

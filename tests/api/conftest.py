@@ -190,4 +190,4 @@ def server(long_lived_shop):
 @pytest.fixture
 def start_server(tmp_path):
     """Start a server of one's own."""
-    return lambda shop: server_over(shop, tmp_path / "server.log")
+    return lambda shop, planted="": server_over(shop, tmp_path / "server.log", planted)

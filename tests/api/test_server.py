@@ -15,6 +15,8 @@ import pytest
 from api_client import JSON, Wire, body_of, check_problem, event, parse_answers, path_of, user_path
 from conftest import CHALICE_APP, ODD_IDS
 
+from recsys.serving.online.keys import ApiKey
+
 THREADS, ROUNDS = 8, 25
 HEAD = b"POST /v1/shop/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 
@@ -274,17 +276,32 @@ def test_why_it_cannot_start_is_one_line(server, long_lived_shop, arguments, set
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("127.0.0.1", False), ("localhost", False)])
-def test_leaving_loopback_is_warned_of_in_one_line(long_lived_shop, host, warned):
-    environment = {**os.environ, **long_lived_shop.environment}
-    command = [sys.executable, str(CHALICE_APP / "server.py"), "--port", "0", "--host", host]
+@pytest.mark.parametrize(
+    ("host", "arguments", "settings", "keyed", "said"),
+    [
+        ("127.0.0.1", (), {}, False, "open to all who reach it"),
+        ("localhost", (), {}, True, "with keys"),
+        ("0.0.0.0", (), {}, False, None),
+        ("0.0.0.0", (), {}, True, "with keys"),
+        ("127.0.0.1", ("--open",), {}, True, "open to all who reach it"),
+        ("127.0.0.1", (), {"RECSYS_AUTH": "required"}, False, "with keys"),
+        ("0.0.0.0", (), {"RECSYS_ONLINE": "sqlite:/dev/null/online.db"}, True, None),
+    ],
+)
+def test_beyond_loopback_it_starts_only_with_keys_or_when_told_to(shop, host, arguments, settings, keyed, said):
+    if keyed:
+        shop.online.keys.add(ApiKey("0" * 12, "", (), ()))
+    command = [sys.executable, str(CHALICE_APP / "server.py"), "--port", "0", "--host", host, *arguments]
+    environment = {**os.environ, **shop.environment, **settings}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        assert process.stdout.readline().startswith("Serving ")
+        line = process.stdout.readline()
+        assert (said in line and line.startswith("Serving ")) if said else line == ""
     finally:
         process.terminate()
         _, stderr = process.communicate(timeout=10)
-    assert stderr.count("\n") == stderr.count("no authentication") == warned, stderr
+    assert process.returncode == (0 if said else 2)
+    assert stderr.count("\n") == stderr.count("recsys keys add") == (not said), stderr
 
 
 def test_a_list_does_not_wait_for_an_event_that_waits_for_the_database(shop, start_server):

@@ -3,6 +3,7 @@
 import json
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import boto3
@@ -11,7 +12,6 @@ import two_tastes
 
 from batch_jobs import handlers
 from chalice_app.package import Bundle
-from chalicelib.limits import Limits
 from recsys.aws.client import AwsError
 from recsys.events import InteractionEvent
 from recsys.serving import WarmUp
@@ -19,6 +19,9 @@ from recsys.serving.filters import OneOf
 from recsys.serving.online.keys import ApiKey
 from recsys.serving.rules import Rules
 from recsys.stores import ServingStores
+
+sys.path.append(str(Path(__file__).parents[2] / "chalice_app"))
+from chalicelib.limits import Limits
 
 ROLES = ("ApiRole", "TakeInRole", "TrainRole", "PublishRole")
 NOT_HERE = {
