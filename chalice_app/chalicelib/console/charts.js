@@ -74,7 +74,7 @@ function metricChart(width, metric, models) {
   const day = (one) => moment(one.created_at).textContent;
   if (points.length > 1) svg.append(place(day(points[0]), left, bottom + 18, "start", "soft"));
   svg.append(place(day(points.at(-1)), points.length > 1 ? right : x(0), bottom + 18, points.length > 1 ? "end" : "middle", "soft"));
-  svg.append(place("versions by the time they were made (UTC), ● in service", left, bottom + 36, "start", "soft"));
+  svg.append(place("by time made (UTC), ● in service", 4, bottom + 36, "start", "soft"));
   return svg;
 }
 
