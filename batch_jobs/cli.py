@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from batch_jobs import keys, runs_commands
+from batch_jobs import experiment_commands, keys, runs_commands
 from batch_jobs.console import Screen
 from batch_jobs.flags import (
     Against,
@@ -85,6 +85,7 @@ app = typer.Typer(
 )
 app.add_typer(runs_commands.app, name="runs")
 app.add_typer(keys.app, name="keys")
+app.add_typer(experiment_commands.app, name="experiment")
 
 
 def _version(asked: bool) -> None:
@@ -213,6 +214,18 @@ def prune(
 
     told = settings({"namespace": namespace})
     _run("prune", as_json, lambda stores, screen: job(stores, told.namespace, keep, screen))
+
+
+@app.command()
+def erase(
+    lists: Annotated[Path, typer.Option(help="Folder that `recsys score` wrote lists to.")] = Path("var/lists"),
+    namespace: Namespace = None, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Remove from files what the API's erasures leave to it: the nightly run does so for lists under var/lists."""
+    from batch_jobs.erase import erase as job
+
+    told = settings({"namespace": namespace})
+    _run("erase", as_json, lambda stores, screen: job(stores, told.namespace, lists, screen))
 
 
 @app.command()

@@ -6,17 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-from msgspec.structs import replace
-
 from batch_jobs.against import IN_SERVICE, check_against, stored_models
-from batch_jobs.config import JobConfig, SplitConfig, call
+from batch_jobs.config import JobConfig, call
 from batch_jobs.console import Screen
 from batch_jobs.findings import Findings, all_metrics
 from batch_jobs.plots import plots
 from batch_jobs.report import checked_page, write_report
 from batch_jobs.runs import Run, recording
+from batch_jobs.splits import check_test_file, sampled, split_of, validation_split
 from batch_jobs.stores import Stores
 from batch_jobs.train import Fit, Logged, check_settings, fit, make_model, read_log, with_features
 from recsys.data import (
@@ -24,15 +21,8 @@ from recsys.data import (
     Interactions,
     Split,
     clean,
-    given_split,
-    leave_last,
-    split_by_time,
-    to_interactions,
 )
 from recsys.data.cleaning import drop_light_events
-from recsys.data.sources import Rejected, read_events
-from recsys.data.sources.lines import first_bytes
-from recsys.data.sources.movielens import find_ratings
 from recsys.errors import InsufficientDataError
 from recsys.evaluation import EvaluationResult, evaluate, table
 from recsys.models import ItemKNN, Popularity, Recommender
@@ -62,23 +52,6 @@ class Judgement:
     def candidate(self) -> EvaluationResult:
         """Result of the candidate."""
         return self.results[self.fitted.model.kind]
-
-
-def check_test_file(config: JobConfig) -> None:
-    """Refuse a test file that cannot be read before anything is read or stored."""
-    if config.split.test is not None:
-        first_bytes(find_ratings(config.split.test))
-
-
-def split_of(raw: Interactions, config: JobConfig) -> Split:
-    """Cut the log as the settings say."""
-    split = config.split
-    kind = split.kind or ("given" if split.test else "time" if raw.timestamp is not None else "leave-last")
-    if kind == "given":
-        return given_split(raw, _read_test(split, config))
-    if kind == "time":
-        return split_by_time(raw, test_fraction=split.test_fraction)
-    return leave_last(raw, split.n)
 
 
 def judge(
@@ -161,12 +134,9 @@ def by_epoch(stores: Stores, config: JobConfig, train: Interactions, metric: str
     if not issubclass(type(model), EpochModel):
         return scores
     try:
-        kind = None if config.split.kind == "given" else config.split.kind
-        inner = split_of(train, replace(config, split=replace(config.split, kind=kind, test=None)))
+        inner = validation_split(train, config)
         cleaned = call(clean, config.clean, "clean", inner.train)
-        test = drop_light_events(inner.test, cleaned.rule)
-        some = np.random.default_rng(0).permutation(len(test.users))[:_VALIDATED]
-        test = test.select(np.isin(test.user, some))
+        test = sampled(drop_light_events(inner.test, cleaned.rule), _VALIDATED)
         dataset = with_features(stores, Dataset.from_interactions(cleaned.interactions, inner.train), config, screen)
 
         def judged(one: Recommender) -> None:
@@ -177,8 +147,3 @@ def by_epoch(stores: Stores, config: JobConfig, train: Interactions, metric: str
     except InsufficientDataError:
         return []
     return scores
-
-
-def _read_test(split: SplitConfig, config: JobConfig) -> Interactions:
-    rejected = Rejected(config.ingest.on_error)
-    return to_interactions(pa.concat_tables(read_events(split.test or "", config.ingest.spec(), rejected)))

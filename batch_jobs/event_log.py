@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
 from typing import BinaryIO
@@ -21,11 +22,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from batch_jobs.log_erasures import without_erased
 from batch_jobs.log_files import LogFiles, today
-from batch_jobs.log_tables import read_events, through, without_repeats
+from batch_jobs.log_tables import IMPRESSION_SCHEMA, LOG_SCHEMA, read_events, through, without_repeats
 from recsys.data.sources.lines import readable
 from recsys.errors import DataError, InsufficientDataError, NotFoundError, StorageError, storing
 from recsys.serving.online import POSITIONS_A_SECOND
+from recsys.serving.online.erasures import Erasure
 
 _ONLINE = re.compile(r"online-(\d{20})-(\d{20})\.parquet")
 _READERS = 8  # files on their way at once; each is whole in memory while it is unpacked
@@ -63,10 +66,18 @@ class EventLog:
     Parameters
     ----------
     files : LogFiles
+    schema : pyarrow.Schema
+        Of the events: those of users, or what was shown to them.
     """
 
-    def __init__(self, files: LogFiles) -> None:
+    def __init__(self, files: LogFiles, schema: pa.Schema = LOG_SCHEMA) -> None:
         self.files = files
+        self._schema = schema
+
+    @property
+    def impressions(self) -> EventLog:
+        """The log of the impressions, beside that of the events and kept in the same way."""
+        return EventLog(self.files.table("impressions"), IMPRESSION_SCHEMA)
 
     def locked(self, namespace: str) -> AbstractContextManager[None]:
         """See `LogFiles.locked`."""
@@ -115,8 +126,24 @@ class EventLog:
                 self._pack(namespace, {name: tables[name] for name in names})
             return len(tables)
 
-    def read(self, namespace: str, *, settle_s: float = 0.0) -> LogContents:
-        """Return all settled events of a namespace, and how far they go.
+    def erase(self, namespace: str, erasures: Sequence[Erasure]) -> int:
+        """Write the files anew that hold what is older than an erasure; return how many.
+
+        They keep their names, so that no source file is taken in again. Lines from the queue are left for `compact`.
+        """
+        rewritten = 0
+        with self.locked(namespace):
+            for name in self._names(namespace) if erasures else ():
+                with suppress(NotFoundError):  # compacted since
+                    before = self._table(namespace, name)
+                    after = self._left(namespace, name, before, erasures)
+                    if after is not before and name.endswith(".parquet"):
+                        self.files.replace(namespace, name, partial(_write, [after]))
+                        rewritten += 1
+        return rewritten
+
+    def read(self, namespace: str, *, settle_s: float = 0.0, erasures: Sequence[Erasure] = ()) -> LogContents:
+        """Return all settled events of a namespace but those older than an erasure of their user, and how far they go.
 
         The queue delivers in any order: events newer than the newest minus `settle_s` are left out, for others as new
         as they are may not have come yet. The online store serves them as recent ones. Events without a position (from
@@ -130,7 +157,7 @@ class EventLog:
                 f"the event log of namespace {namespace!r} under {self.files} is empty",
                 remedy="Take in events first: recsys ingest FILE",
             )
-        events = pa.concat_tables(tables.values())
+        events = pa.concat_tables(self._left(namespace, *named, erasures) for named in tables.items())
         newest = pc.max(events["position"]).as_py()
         position = _position(tables) if newest is None else newest - round(settle_s * POSITIONS_A_SECOND)
         settled = through(events, position)
@@ -162,13 +189,18 @@ class EventLog:
     def _table(self, namespace: str, name: str) -> pa.Table:
         with self.files.open(namespace, name) as file, storing(f"reading {name} under {self.files}"):
             try:
-                return read_events(name, file)
+                return read_events(name, file, self._schema)
             except (pa.ArrowException, ValueError, OSError) as error:
                 if getattr(error, "errno", None):  # of the disk; Arrow's own, such as a wrong sum, have none
                     raise
                 reason = f"the log file is damaged: {str(error).splitlines()[0]}"
                 place = f"{self.files}/ns={namespace}/{name}"
                 raise DataError(reason, path=place, remedy="Restore it from a backup") from error
+
+    def _left(self, namespace: str, name: str, table: pa.Table, erasures: Sequence[Erasure]) -> pa.Table:
+        # An erasure names the place of the last event; impressions have an order of their own.
+        copied = _ONLINE.fullmatch(_base(name)) if self._schema is LOG_SCHEMA else None
+        return without_erased(table, namespace, name, int(copied[2]) if copied else None, erasures)
 
     def _append(self, namespace: str, name: str, tables: Iterable[pa.Table]) -> int:
         some = (table for table in tables if len(table))
@@ -177,14 +209,13 @@ class EventLog:
             return 0
         rows = 0
 
-        def write(file: BinaryIO) -> None:
+        def counted() -> Iterator[pa.Table]:
             nonlocal rows
-            with pq.ParquetWriter(file, first.schema, compression="zstd", write_page_checksum=True) as writer:
-                for table in chain([first], some):
-                    writer.write_table(table)
-                    rows += len(table)
+            for table in chain([first], some):
+                yield table
+                rows += len(table)
 
-        self.files.create(namespace, name, write)
+        self.files.create(namespace, name, partial(_write, counted()))
         return rows
 
     def _pack(self, namespace: str, tables: dict[str, pa.Table]) -> None:
@@ -193,6 +224,15 @@ class EventLog:
         packed = without_repeats(pa.concat_tables(tables.values())).sort_by("position")
         self._append(namespace, f"{day}/queue-{_digest(tables)[:32]}.parquet", [packed])
         self.files.remove(namespace, list(tables))
+
+
+def _write(tables: Iterable[pa.Table], file: BinaryIO) -> None:
+    """Write a Parquet file of at least one table."""
+    rest = iter(tables)
+    first = next(rest)
+    with pq.ParquetWriter(file, first.schema, compression="zstd", write_page_checksum=True) as writer:
+        for table in chain([first], rest):
+            writer.write_table(table)
 
 
 def _day(name: str) -> str:

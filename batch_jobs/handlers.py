@@ -59,7 +59,12 @@ def nightly(event: Event, context: object) -> Event:
 @observed
 def take_in_events(event: Event, context: object) -> dict[str, list[dict[str, str]]]:
     """Add a batch of the queue's messages to the event log; those that failed, and only they, are delivered again."""
+    from contextlib import closing
+
     from batch_jobs.consumer import take_in
     from batch_jobs.log_files import log_files
+    from recsys.stores import online_store, setting
 
-    return {"batchItemFailures": [{"itemIdentifier": one} for one in take_in(log_files(), event["Records"])]}
+    with closing(online_store(setting("RECSYS_ONLINE"))) as online:
+        failed = take_in(log_files(), online, event["Records"])
+    return {"batchItemFailures": [{"itemIdentifier": one} for one in failed]}

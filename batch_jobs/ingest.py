@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +11,9 @@ import pyarrow as pa
 from batch_jobs.columns import tell_columns
 from batch_jobs.config import IngestConfig
 from batch_jobs.console import Screen, Step
+from batch_jobs.erase import erase_log
+from batch_jobs.event_log import EventLog
+from batch_jobs.log_tables import impressions_table
 from batch_jobs.stores import Stores
 from recsys.data.events_table import EVENT_SCHEMA
 from recsys.data.sources import Rejected, read_events, read_table
@@ -20,7 +23,9 @@ from recsys.events import context_text
 from recsys.serving.fields import read_values
 from recsys.serving.online import EventFeed, OnlineStore, StoredEvent
 
-_ONLINE_BATCH = 100_000
+_ONLINE_BATCH, _SHOWN_BATCH = 100_000, 10_000
+
+NotCopied = tuple[int, int, pa.Table]
 
 
 def ingest(stores: Stores, namespace: str, config: IngestConfig, screen: Screen) -> dict[str, object]:
@@ -48,8 +53,9 @@ def ingest(stores: Stores, namespace: str, config: IngestConfig, screen: Screen)
     deleted = _describe(stores.online, namespace, items) if items else 0
     if users:
         stores.online.put_user_profiles(namespace, users)
-    online = drain_online(stores, stores.online, namespace) if isinstance(stores.online, EventFeed) else 0
-    compacted = stores.events.compact(namespace)
+    online, shown = drain_online(stores, namespace), drain_impressions(stores, namespace)
+    compacted = stores.events.compact(namespace) + stores.events.impressions.compact(namespace)
+    erased = erase_log(stores, namespace)
     if rejected.rows:
         screen.note(rejected.summary())
     return {
@@ -57,7 +63,9 @@ def ingest(stores: Stores, namespace: str, config: IngestConfig, screen: Screen)
         "events_from_files": added,
         "files_known_already": known,
         "events_from_api": online,
+        "impressions_from_api": shown,
         "queue_files_compacted": compacted,
+        **erased,
         "items_described": len(items) - deleted,
         "items_deleted_before": deleted,
         "users_described": len(users),
@@ -91,28 +99,60 @@ def _bytes_read(step: Step, path: Path, done: int) -> None:
     step(done, path.stat().st_size)
 
 
-def drain_online(stores: Stores, feed: EventFeed, namespace: str) -> int:
+def drain_online(stores: Stores, namespace: str) -> int:
     """Copy online events the log does not hold yet; return how many.
 
     Raises `StorageError` if the log is ahead of the online store: that store was lost or replaced by an older one, and
     events it takes in now would never be copied.
     """
+    return _drain(stores.events, namespace, events_not_copied(stores, namespace))
+
+
+def drain_impressions(stores: Stores, namespace: str) -> int:
+    """Copy impressions as `drain_online` does events."""
+    return _drain(stores.events.impressions, namespace, impressions_not_copied(stores, namespace))
+
+
+def _drain(log: EventLog, namespace: str, not_copied: Iterator[NotCopied]) -> int:
     drained = 0
-    with stores.events.locked(namespace):
-        after = stores.events.online_position(namespace)
-        last = feed.last_position(namespace)
-        if last < after:
-            raise StorageError(
-                f"the event log of namespace {namespace!r} under {stores.events.files} holds online events up to "
-                f"position {after}, but the online store ends at {last}: it was lost or replaced. Restore the online "
-                "store; or, if that cannot be done, rename the log's files online-*.parquet to "
-                "kept-online-*.parquet: their events stay, and positions start anew"
-            )
-        while events := feed.events_after(namespace, after, limit=_ONLINE_BATCH):
-            stores.events.append_online(namespace, after + 1, events[-1].position, _table(events))
-            after = events[-1].position
-            drained += len(events)
+    with log.locked(namespace):
+        for first, last, table in not_copied:
+            log.append_online(namespace, first, last, table)
+            drained += len(table)
     return drained
+
+
+def events_not_copied(stores: Stores, namespace: str) -> Iterator[NotCopied]:
+    """Yield what the online store has beyond the log: its first and last position, and the events."""
+    feed = stores.online
+    if isinstance(feed, EventFeed):
+        after = _copied(stores.events, namespace, feed.last_position)
+        while events := feed.events_after(namespace, after, limit=_ONLINE_BATCH):
+            yield after + 1, (last := events[-1].position), _table(events)
+            after = last
+
+
+def impressions_not_copied(stores: Stores, namespace: str) -> Iterator[NotCopied]:
+    """Yield impressions as `events_not_copied` does events."""
+    feed = stores.online
+    if isinstance(feed, EventFeed):
+        after = _copied(stores.events.impressions, namespace, feed.last_impression)
+        while shown := feed.impressions_after(namespace, after, limit=_SHOWN_BATCH):
+            yield after + 1, (last := shown[-1].position), impressions_table(one.impression for one in shown)
+            after = last
+
+
+def _copied(log: EventLog, namespace: str, last_position: Callable[[str], int]) -> int:
+    """Return the position up to which the log has what is online."""
+    position, last = log.online_position(namespace), last_position(namespace)
+    if last < position:
+        raise StorageError(
+            f"the event log of namespace {namespace!r} under {log.files} holds online events up to "
+            f"position {position}, but the online store ends at {last}: it was lost or replaced. Restore the online "
+            "store; or, if that cannot be done, rename the log's files online-*.parquet to "
+            "kept-online-*.parquet: their events stay, and positions start anew"
+        )
+    return position
 
 
 def _table(stored: list[StoredEvent]) -> pa.Table:

@@ -22,6 +22,9 @@ Write = Callable[[BinaryIO], object]
 class LogFiles(Protocol):
     """Immutable files by namespace, named ``dt=DAY/NAME``. Raises `StorageError`; as text, where they lie."""
 
+    def table(self, name: str) -> LogFiles:
+        """Return the files of another table, in a folder of their own beside the namespaces."""
+
     def locked(self, namespace: str) -> AbstractContextManager[None]:
         """Keep others from adding to a namespace as far as the place can: waits until they are done. Not to be nested.
 
@@ -40,6 +43,9 @@ class LogFiles(Protocol):
     def create(self, namespace: str, name: str, write: Write) -> None:
         """Create what `write` writes, whole or not at all; one that has the name already stays as it is."""
 
+    def replace(self, namespace: str, name: str, write: Write) -> None:
+        """Put what `write` writes in the place of a file: readers find the one or the other, whole."""
+
     def remove(self, namespace: str, names: list[str]) -> None:
         """Remove files; those that are gone already are no fault."""
 
@@ -52,6 +58,10 @@ class LocalLogFiles:
 
     def __str__(self) -> str:
         return str(self.root)
+
+    def table(self, name: str) -> LocalLogFiles:
+        """See `LogFiles.table`."""
+        return LocalLogFiles(self.root / name)
 
     @contextmanager
     def locked(self, namespace: str) -> Iterator[None]:
@@ -88,11 +98,16 @@ class LocalLogFiles:
     def create(self, namespace: str, name: str, write: Write) -> None:
         """See `LogFiles.create`; to be called under the lock."""
         final = self._folder(namespace) / name
-        draft = final.with_name(f".draft-{uuid.uuid4().hex}")
         with storing(f"adding to {final.parent}"):
             make_folder(final.parent)
-            if final.exists():
-                return
+        if not final.exists():
+            self.replace(namespace, name, write)
+
+    def replace(self, namespace: str, name: str, write: Write) -> None:
+        """See `LogFiles.replace`; to be called under the lock."""
+        final = self._folder(namespace) / name
+        draft = final.with_name(f".draft-{uuid.uuid4().hex}")
+        with storing(f"adding to {final.parent}"):
             try:
                 with draft.open("xb") as file:
                     write(file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import BinaryIO
 
 import numpy as np
@@ -12,14 +13,37 @@ import pyarrow.json
 import pyarrow.parquet as pq
 
 from recsys.data.events_table import EVENT_SCHEMA
+from recsys.impressions import ImpressionEvent
 
 LOG_SCHEMA = EVENT_SCHEMA.append(pa.field("position", pa.int64()))
 """Only what comes from the queue has a position."""
 
+IMPRESSION_SCHEMA = pa.schema(
+    [
+        pa.field("event_id", pa.string(), nullable=False),
+        pa.field("user_id", pa.string(), nullable=False),
+        pa.field("ts", pa.timestamp("us", "UTC")),
+        pa.field("request_id", pa.string(), nullable=False),
+        pa.field("model_version", pa.string(), nullable=False),
+        pa.field("variant", pa.string()),
+        pa.field("strategy", pa.string()),
+        pa.field("items", pa.list_(pa.struct([("item_id", pa.string()), ("propensity", pa.float64())]))),
+        pa.field("position", pa.int64()),
+    ]
+)
+"""Lists that were shown, as `ImpressionEvent.row` tells them; none has a position."""
 
-def read_events(name: str, file: BinaryIO) -> pa.Table:
+
+def impressions_table(impressions: Iterable[ImpressionEvent]) -> pa.Table:
+    """Return impressions as the log holds them."""
+    return pa.Table.from_pylist([one.row() for one in impressions], IMPRESSION_SCHEMA)
+
+
+def read_events(name: str, file: BinaryIO, schema: pa.Schema) -> pa.Table:
     """Read a file of the log; `ValueError`, or an `OSError` without a number, if it is damaged."""
-    return _lines(name, file) if name.endswith(".jsonl") else _parquet(file)
+    if name.endswith(".jsonl"):
+        return _lines(name, file, schema)
+    return pq.read_table(file, schema=schema, partitioning=None, page_checksum_verification=True)
 
 
 def through(events: pa.Table, position: int) -> pa.Table:
@@ -42,16 +66,12 @@ def without_repeats(events: pa.Table) -> pa.Table:
     return events if keep.all() else events.filter(pa.array(keep))
 
 
-def _parquet(file: BinaryIO) -> pa.Table:
-    return pq.read_table(file, schema=LOG_SCHEMA, partitioning=None, page_checksum_verification=True)
-
-
-def _lines(name: str, file: BinaryIO) -> pa.Table:
+def _lines(name: str, file: BinaryIO, schema: pa.Schema) -> pa.Table:
     """Read what `batch_jobs.consumer` wrote: its name is the digest of its content."""
     content = file.read()
     if hashlib.sha256(content).hexdigest()[:32] not in name:
         raise ValueError("its digest is not its name's")
     # Numbers first, for JSON has no times.
-    schema = LOG_SCHEMA.set(4, pa.field("ts", pa.int64()))
-    options = pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
-    return pyarrow.json.read_json(pa.BufferReader(content), parse_options=options).cast(LOG_SCHEMA)
+    numbers = schema.set(schema.get_field_index("ts"), pa.field("ts", pa.int64()))
+    options = pyarrow.json.ParseOptions(explicit_schema=numbers, unexpected_field_behavior="error")
+    return pyarrow.json.read_json(pa.BufferReader(content), parse_options=options).cast(schema)

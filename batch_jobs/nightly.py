@@ -12,13 +12,15 @@ from typing import Any
 
 from batch_jobs.config import JobConfig, SplitConfig
 from batch_jobs.console import Screen
-from batch_jobs.evaluate import check_test_file, judge, show, split_of
+from batch_jobs.erase import LISTS, retire
+from batch_jobs.evaluate import judge, show
 from batch_jobs.gate import check_artifact, gate, gate_metric
 from batch_jobs.in_service import manifest_of, open_model, twins
 from batch_jobs.ingest import ingest
 from batch_jobs.log_checks import check_log
 from batch_jobs.publish import publish
 from batch_jobs.runs import Run, recording
+from batch_jobs.splits import check_test_file, split_of
 from batch_jobs.stores import Stores
 from batch_jobs.train import check_settings, described, fit, make_model, make_servable, read_log, store
 from recsys.data import Interactions, Split, frozen_split
@@ -44,6 +46,8 @@ def nightly(stores: Stores, config: JobConfig, screen: Screen) -> dict[str, Any]
         "split": judged["split"],
         "gate": judged["gate"],
         "before": told["publish"]["before"],
+        "erased": {"erasures": taken["erasures"], "log_files_rewritten": taken["log_files_rewritten"]}
+        | told["publish"]["erased"],
         "results": judged["results"],
     }
 
@@ -121,9 +125,13 @@ def _train(stores: Stores, config: JobConfig, told: Told, screen: Screen, run: R
 
 
 def _publish(stores: Stores, config: JobConfig, told: Told, screen: Screen, run: Run) -> dict[str, Any]:
-    """Put the version that was trained into service, unless another came there since the gate looked."""
+    """Put the version that was trained into service, unless another came there since the gate looked.
+
+    Then those go that were trained with users who were erased since.
+    """
     version, against = told["train"]["version"], told["judge"]["against"]
-    return publish(stores, config.namespace, version, screen, expected=against)
+    moved = publish(stores, config.namespace, version, screen, expected=against)
+    return moved | {"erased": retire(stores, config.namespace, LISTS, screen)}
 
 
 STEPS: dict[str, Callable[[Stores, JobConfig, Told, Screen, Run], dict[str, Any]]] = {

@@ -8,6 +8,7 @@ from batch_jobs.console import Screen
 from batch_jobs.stores import Stores
 from recsys.artifacts import Pointer
 from recsys.errors import ConflictError, NoModelError
+from recsys.serving.experiments import versions_in_use
 
 
 def prune(stores: Stores, namespace: str, keep: int, screen: Screen) -> dict[str, object]:
@@ -15,14 +16,15 @@ def prune(stores: Stores, namespace: str, keep: int, screen: Screen) -> dict[str
 
     Older by the time their names begin with, whether or not they ever were in service: one that has just been trained
     is younger. What is left of a version that was half removed, or half stored, goes too. What the gate compares
-    candidates with stays: the twin of what is kept, and the best so far, however old.
+    candidates with stays: the twin of what is kept, and the best so far, however old. So does what a running experiment
+    names.
 
     Raises `ConflictError` if the pointer moves meanwhile: to what may be about to be removed.
     """
     history = stores.registry.history(namespace)
-    needed = _needed(history, keep)
-    compared_with, stored = _compared_with(stores, namespace, needed), stores.artifacts.versions(namespace)
-    old = [one for one in stored if needed and one < min(needed) and one not in compared_with]
+    needed, in_use = _needed(history, keep), versions_in_use(stores.registry.experiment(namespace))
+    compared_with, stored = _compared_with(stores, namespace, needed | in_use), stores.artifacts.versions(namespace)
+    old = [one for one in stored if needed and one < min(needed) and one not in compared_with | in_use]
     with screen.bar("removing versions") as step:
         for done, version in enumerate(old):
             if stores.registry.current(namespace) != history[-1]:

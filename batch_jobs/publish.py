@@ -10,6 +10,7 @@ from batch_jobs.stores import Stores
 from recsys.artifacts import Artifact, Pointer, unpack
 from recsys.errors import ConflictError, NoModelError
 from recsys.serving import UserState
+from recsys.serving.experiments import versions_in_use
 
 
 def publish(
@@ -31,7 +32,7 @@ def publish(
         )
     stores.registry.history(namespace)
     artifact = unpack(stores.artifacts.open(namespace, version))
-    _put_states(stores, artifact, screen)
+    put_states(stores, artifact, screen)
     if before is not None and before.version == version:
         pointer = before
     else:
@@ -47,16 +48,18 @@ def roll_back(stores: Stores, namespace: str, screen: Screen) -> dict[str, Any]:
         raise NoModelError(f"namespace {namespace!r} has no earlier model to go back to")
     target = stores.registry.history(namespace)[before.previous - 1]
     stored = stores.artifacts.open(namespace, target.version, manifest_sha256=target.manifest_sha256)
-    _put_states(stores, unpack(stored), screen)
+    put_states(stores, unpack(stored), screen)
     pointer = stores.registry.rollback(namespace, expected=before.sequence)
     _drop_old_states(stores, namespace)
     return _moved(namespace, before, pointer)
 
 
-def _put_states(stores: Stores, artifact: Artifact, screen: Screen) -> None:
+def put_states(stores: Stores, artifact: Artifact, screen: Screen) -> None:
+    """Write the state of every user of a version."""
     manifest = artifact.manifest
     with screen.bar("publishing users") as step:
-        stores.online.put_users(manifest.namespace, manifest.version, _states(artifact, step))
+        states = _states(artifact, step)
+        stores.online.put_users(manifest.namespace, manifest.version, states, erasures=manifest.erasures)
 
 
 def _states(artifact: Artifact, step: Step) -> Iterator[tuple[str, UserState]]:
@@ -71,13 +74,13 @@ def _states(artifact: Artifact, step: Step) -> Iterator[tuple[str, UserState]]:
 
 
 def _drop_old_states(stores: Stores, namespace: str) -> None:
-    """Keep the states of what is in service, of what was before the move and of what a rollback goes to.
+    """Keep the states of what is in service, was before the move, a rollback goes to, or a running experiment names.
 
     Servers that have not looked at the pointer since go on with the version from before; after a rollback that is not
     the one the next rollback goes to, whose states would be written anew.
     """
     history = stores.registry.history(namespace)
-    kept = {entry.version for entry in history[-2:]}
+    kept = {entry.version for entry in history[-2:]} | versions_in_use(stores.registry.experiment(namespace))
     if previous := history[-1].previous:
         kept.add(history[previous - 1].version)
     for version in {entry.version for entry in history} - kept:

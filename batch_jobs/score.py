@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from batch_jobs.console import Screen, Step
 from batch_jobs.score_files import ListFolder, id_column, table_of
@@ -19,6 +20,7 @@ from recsys.artifacts import Artifact, unpack
 from recsys.encoding import TIME_FIELDS
 from recsys.errors import ConfigError, NoModelError
 from recsys.serving.loader import ServedModel
+from recsys.serving.online.erasures import left_out
 
 FORMAT = 1
 PART_ROWS = 1_000_000
@@ -62,9 +64,11 @@ def score(stores: Stores, namespace: str, order: Order, screen: Screen) -> dict[
     """
     model, artifact = _in_service(stores, namespace)
     maker = ListMaker(model, artifact, order.k, order.context, threads=order.threads)
+    erasures = stores.online.erasures(namespace)
+    is_erased = left_out(namespace, erasures, artifact.manifest.erasures) if erasures else None
     _tell_time_fields(model, order, screen)
     folder = ListFolder(order.output, _settings(artifact, order))
-    work = _Work(artifact, maker, folder, order)
+    work = _Work(artifact, maker, folder, order, is_erased)
     with folder.held(), screen.bar("scoring users") as step:
         facts = work.do(stores, step)
         complete = folder.finish(work.n_parts)
@@ -112,6 +116,7 @@ def _settings(artifact: Artifact, order: Order) -> dict[str, Any]:
         "context": dict(order.context),
         "users": len(artifact.users),
         "part_rows": PART_ROWS,
+        **({"erasures": artifact.manifest.erasures} if artifact.manifest.erasures else {}),
     }
 
 
@@ -124,10 +129,20 @@ class _Work:
     maker : ListMaker
     folder : ListFolder
     order : Order
+    is_erased : callable, optional
+        Whether a user gets no list, for they were erased since the training; None if nobody was.
     """
 
-    def __init__(self, artifact: Artifact, maker: ListMaker, folder: ListFolder, order: Order) -> None:
+    def __init__(
+        self,
+        artifact: Artifact,
+        maker: ListMaker,
+        folder: ListFolder,
+        order: Order,
+        is_erased: Callable[[str], bool] | None,
+    ) -> None:
         self._artifact, self._maker, self._folder, self._order = artifact, maker, folder, order
+        self._is_erased = is_erased
         self._users, self._items = id_column(artifact.users), id_column(artifact.items)
         n_users, size = len(artifact.users), max(1, PART_ROWS // order.k)
         parts = [slice(first, min(first + size, n_users)) for first in range(0, n_users, size)]
@@ -146,7 +161,8 @@ class _Work:
                 part = self._folder.add(number, self._tables(users, partial(_from, done, total, step)))
             if self._order.to_store:
                 # Once more for parts that are there: the store may have been lost, or written half-way.
-                stores.online.put_lists(manifest.namespace, manifest.version, self._folder.read(part, self._items))
+                lists = self._folder.read(part, self._items)
+                stores.online.put_lists(manifest.namespace, manifest.version, lists, erasures=manifest.erasures)
             rows += part.rows
             strangers += int((~self._maker.known(users)).sum())
             done += users.stop - users.start
@@ -158,8 +174,14 @@ class _Work:
         block = max(1, min(BLOCK_ROWS // self._order.k, BLOCK_USERS))
         for first in range(users.start, users.stop, block):
             some = slice(first, min(first + block, users.stop))
-            yield table_of(self._maker.make(some), self._users[some], self._items)
+            yield self._kept(table_of(self._maker.make(some), self._users[some], self._items))
             made(some.stop - users.start)
+
+    def _kept(self, table: pa.Table) -> pa.Table:
+        if self._is_erased is None:
+            return table
+        erased = [user for user in pc.unique(table["user_id"]).to_pylist() if self._is_erased(user)]
+        return table.filter(pc.invert(pc.is_in(table["user_id"], pa.array(erased)))) if erased else table
 
 
 def _from(done: int, total: int, step: Step, more: int) -> None:

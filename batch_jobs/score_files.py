@@ -134,6 +134,25 @@ class ListFolder:
                     strategy = table["strategy"][first].as_py()
                     yield users[first].as_py(), StoredList(rows[first:end], scores[first:end], strategy)
 
+    def leave_out(self, is_out: Callable[[str], bool]) -> int:
+        """Write the parts anew that hold certain users, and the manifest, if there is one; return how many parts."""
+        rewritten = 0
+        with self._storing():
+            paths = sorted(path for path in self.path.iterdir() if _PART.fullmatch(path.name))
+        for path in paths:
+            with self._storing():
+                table = pq.read_table(path, schema=SCHEMA, partitioning=None)
+            out = [user for user in pc.unique(table["user_id"]).to_pylist() if is_out(user)]
+            if out:
+                left = table.filter(pc.invert(pc.is_in(table["user_id"], pa.array(out))))
+                self.add(int(path.name.split("-")[1]), [left])
+                with self._storing():
+                    path.unlink(missing_ok=True)
+                rewritten += 1
+        if (self.path / MANIFEST).exists():
+            self.finish(len({path.name.split("-")[1] for path in paths}))
+        return rewritten
+
     @property
     def _settings_bytes(self) -> bytes:
         return _json(self._settings)

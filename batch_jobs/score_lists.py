@@ -12,7 +12,7 @@ from recsys.artifacts import Artifact
 from recsys.index import Exclusions, ItemIndex
 from recsys.serving.loader import ServedModel
 from recsys.serving.query import CONTEXT
-from recsys.serving.service import POPULAR
+from recsys.serving.searches import POPULAR
 
 
 @dataclass(frozen=True, eq=False)

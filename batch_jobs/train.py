@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,10 +17,11 @@ from batch_jobs.config import JobConfig, call
 from batch_jobs.console import Screen
 from batch_jobs.runs import recording
 from batch_jobs.stores import Stores
-from recsys.artifacts import ArtifactManifest, Histories, describe, pack
+from recsys.artifacts import ArtifactManifest, DatedCounts, Histories, describe, pack
 from recsys.data import Cleaned, Dataset, DataWarning, Interactions, clean, interactions_from_tuples, to_interactions
 from recsys.encoding import field_names
 from recsys.errors import ConfigError, ConflictError, InsufficientDataError
+from recsys.ids import IdMap
 from recsys.models import (
     BPR,
     BiasedMF,
@@ -30,6 +32,7 @@ from recsys.models import (
     Recommender,
     ServableRecommender,
 )
+from recsys.serving.online.erasures import newest
 
 MODELS: dict[str, type[Recommender]] = {
     model.kind: model for model in (ImplicitALS, BPR, BiasedMF, FactorizationMachine, Popularity, ItemKNN)
@@ -39,11 +42,15 @@ SERVABLE = [kind for kind, model in MODELS.items() if hasattr(model, "export")]
 
 @dataclass(frozen=True, eq=False)
 class Logged:
-    """The event log as training sees it: raw interactions, how far they go, and a digest of the files they are from."""
+    """The event log as training sees it: raw interactions, how far they go, and a digest of the files they are from.
+
+    It is without what users did before their erasure, up to the erasure of the number `erasures`.
+    """
 
     interactions: Interactions
     events_through: int
     files: str
+    erasures: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,13 +68,14 @@ def read_log(stores: Stores, config: JobConfig, screen: Screen) -> Logged:
     could do justice to both.
     """
     with screen.bar("reading the event log"):
-        read = stores.events.read(config.namespace, settle_s=config.ingest.settle_s)
+        erased = stores.online.erasures(config.namespace)  # first: an erasure that comes later is not known
+        read = stores.events.read(config.namespace, settle_s=config.ingest.settle_s, erasures=erased)
         events, total = read.events, len(read.events)
         untimed = events["ts"].null_count
         if 0 < untimed < total:
             at = events.schema.get_field_index("ts")
             events = events.set_column(at, events.schema.field(at), pa.nulls(total, events.schema.field(at).type))
-        logged = Logged(to_interactions(events), read.events_through, read.files)
+        logged = Logged(to_interactions(events), read.events_through, read.files, newest(erased))
     if read.repeated:
         screen.note(f"event log: {read.repeated:,} events left out, their event_id had come before")
     if read.unsettled:
@@ -155,7 +163,8 @@ def store(
     factors, dataset = servable.export(), servable.dataset
     rule = fitted.cleaned.rule
     histories = histories_of(dataset)
-    arrays = pack(factors, dataset.users, dataset.items, histories, dataset.item_counts)
+    dated = dated_counts_of(logged.interactions, dataset.items)
+    arrays = pack(factors, dataset.users, dataset.items, histories, dataset.item_counts, dated)
     settings = {
         "model": {"kind": model.kind, **{k: v for k, v in config.model.items() if k != "kind"}},
         "clean": dict(config.clean),
@@ -171,6 +180,7 @@ def store(
         "window": dataset.interactions.window,
         "events_through": logged.events_through,
         "log_files": logged.files,
+        "erasures": logged.erasures,
         **judged,
     }
     manifest = describe(config.namespace, model.kind, arrays, config=settings, data=data, metrics=metrics)
@@ -208,3 +218,12 @@ def histories_of(dataset: Dataset) -> Histories:
     order = np.lexsort((time, raw.user))
     counts = np.bincount(raw.user, minlength=len(dataset.users))
     return Histories(np.append(0, np.cumsum(counts)).astype(np.int64), raw.item[order], raw.weight[order])
+
+
+def dated_counts_of(events: Interactions, items: IdMap) -> DatedCounts | None:
+    """Return when the items of a model came up in all events, of anybody; None where events have no times."""
+    if events.timestamp is None:
+        return None
+    rows = items.encode(events.items.ids())[events.item]
+    known = rows >= 0
+    return DatedCounts.of(rows[known], events.timestamp[known], time.time())

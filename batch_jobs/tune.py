@@ -13,12 +13,12 @@ import msgspec
 
 from batch_jobs.config import JobConfig
 from batch_jobs.console import Screen
-from batch_jobs.evaluate import check_test_file, judge
+from batch_jobs.evaluate import judge
 from batch_jobs.gate import gate_metric
 from batch_jobs.runs import Run, recording
+from batch_jobs.splits import check_test_file, sampled, training_part, validation_split
 from batch_jobs.stores import Stores
 from batch_jobs.train import Logged, check_settings, make_servable, read_log
-from batch_jobs.tune_parts import sampled, training_part, validation_split
 from recsys.data import Interactions
 from recsys.errors import ConfigError, InsufficientDataError
 from recsys.evaluation.ranking_metrics import RANKING_METRICS

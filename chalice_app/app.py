@@ -10,9 +10,8 @@ gc.disable()
 
 from chalicelib.face import Face  # noqa: E402
 from chalicelib.requests import path_id, path_namespace, query_list  # noqa: E402
-from chalicelib.responses import Problem, answer, ranked, scored  # noqa: E402
-from chalicelib.wiring import service, stores, warm_up  # noqa: E402
-from recsys.errors import UnknownItemError  # noqa: E402
+from chalicelib.responses import Problem, answer, erased, held, moved, ranked, scored  # noqa: E402
+from chalicelib.wiring import cursor_key, people, service, stores, versions, warm_up  # noqa: E402
 
 gc.freeze()
 gc.enable()
@@ -23,8 +22,9 @@ app = Face(app_name="recsys")
 @app.route("/v1/{ns}/users/{user}/recommendations", methods=["GET"], scope="read")
 def recommendations(ns, user):
     """Top-K for a user: GET ...?k=20, and any declared field: ...&genre=drama."""
-    k, rules = query_list(app.current_request)
-    return ranked(app.request_id, service().recommend(path_namespace(ns), path_id("user", user), k, rules=rules))
+    k, asked = query_list(app.current_request)
+    who, request_id = (path_namespace(ns), path_id("user", user)), app.request_id
+    return ranked(request_id, service().recommend(*who, k, **asked, request_id=request_id))
 
 
 @app.route("/v1/{ns}/users/{user}/recommendations", methods=["POST"], scope="read")
@@ -33,7 +33,8 @@ def recommendations_in_context(ns, user):
     from chalicelib.bodies import asked_list
 
     k, asked = asked_list(app.current_request)
-    return ranked(app.request_id, service().recommend(path_namespace(ns), path_id("user", user), k, **asked))
+    who, request_id = (path_namespace(ns), path_id("user", user)), app.request_id
+    return ranked(request_id, service().recommend(*who, k, **asked, request_id=request_id))
 
 
 @app.route("/v1/{ns}/recommendations", methods=["POST"], scope="read")
@@ -42,7 +43,8 @@ def recommendations_for_a_session(ns):
     from chalicelib.bodies import asked_list
 
     k, asked = asked_list(app.current_request)
-    return ranked(app.request_id, service().recommend(path_namespace(ns), None, k, **asked))
+    request_id = app.request_id
+    return ranked(request_id, service().recommend(path_namespace(ns), None, k, **asked, request_id=request_id))
 
 
 @app.route("/v1/{ns}/users/{user}/scores", methods=["POST"], scope="read")
@@ -52,25 +54,84 @@ def scores(ns, user):
 
     asked = asked_scores(app.current_request)
     who = path_namespace(ns), path_id("user", user)
-    try:
-        found = service().scores(*who, asked.items, context=asked.context, explain=asked.explain)
-    except UnknownItemError as error:
-        raise Problem(404, str(error), field="items") from None
+    found = service().scores(*who, asked.items, context=asked.context, explain=asked.explain)
     return scored(app.request_id, found, explain=asked.explain)
 
 
 @app.route("/v1/{ns}/items/{item}/similar", methods=["GET"], scope="read")
 def similar_items(ns, item):
     """Nearest items: GET ...?k=20, and any declared field."""
-    k, rules = query_list(app.current_request)
-    return ranked(app.request_id, service().similar(path_namespace(ns), path_id("item", item), k, rules=rules))
+    k, asked = query_list(app.current_request)
+    return ranked(app.request_id, service().similar(path_namespace(ns), path_id("item", item), k, **asked))
 
 
 @app.route("/v1/{ns}/popular", methods=["GET"], scope="read")
 def popular(ns):
     """Items most users have: GET ...?k=20, and any declared field."""
-    k, rules = query_list(app.current_request)
-    return ranked(app.request_id, service().popular(path_namespace(ns), k, rules=rules))
+    k, asked = query_list(app.current_request)
+    return ranked(app.request_id, service().popular(path_namespace(ns), k, **asked))
+
+
+@app.route("/v1/{ns}/items/{item}/similar", methods=["POST"], scope="read")
+def similar_items_by_rules(ns, item):
+    """Nearest items, by rules: {"k"?, "filter"?, "boost"?, ...}."""
+    from chalicelib.rows import asked_plain
+
+    asked = asked_plain(app.current_request)
+    return ranked(app.request_id, service().similar(path_namespace(ns), path_id("item", item), **asked))
+
+
+@app.route("/v1/{ns}/popular", methods=["POST"], scope="read")
+def popular_by_rules(ns):
+    """Items most users have, by rules: {"k"?, "filter"?, "boost"?, ...}."""
+    from chalicelib.rows import asked_plain
+
+    return ranked(app.request_id, service().popular(path_namespace(ns), **asked_plain(app.current_request)))
+
+
+@app.route("/v1/{ns}/trending", methods=["GET", "POST"], scope="read")
+def trending(ns):
+    """Items by decayed number of events: GET ...?k=20&half_life_h=168, and any declared field; POST takes rules."""
+    from chalicelib.rows import asked_trending
+
+    return ranked(app.request_id, service().trending(path_namespace(ns), **asked_trending(app.current_request)))
+
+
+@app.route("/v1/{ns}/users/{user}/rerank", methods=["POST"], scope="read")
+def rerank(ns, user):
+    """Named items in a user's order: {"items", "k"?, "context"?, "events"?, "filter"?, "boost"?, ...}."""
+    from chalicelib.rows import asked_rerank
+
+    asked = asked_rerank(app.current_request)
+    return ranked(app.request_id, service().rerank(path_namespace(ns), path_id("user", user), **asked))
+
+
+@app.route("/v1/{ns}/users/{user}/rows", methods=["GET", "POST"], scope="read")
+def rows(ns, user):
+    """Because you liked this, that: GET ...?rows=3&k=20, and any declared field; POST takes rules."""
+    from chalicelib.rows import asked_rows, in_rows
+
+    asked = asked_rows(app.current_request)
+    return in_rows(app.request_id, service().because(path_namespace(ns), path_id("user", user), **asked))
+
+
+@app.route("/v1/{ns}/batch", methods=["POST"], scope="read")
+def batch(ns):
+    """Up to 100 of the requests that take a body: {"requests": [{"route": "trending", "k": 5}, ...]}."""
+    from chalicelib.batch import answers
+
+    service().models.require(path_namespace(ns))
+    routes = {
+        "recommendations": (recommendations_in_context, "user"),
+        "session": (recommendations_for_a_session, None),
+        "scores": (scores, "user"),
+        "rerank": (rerank, "user"),
+        "similar": (similar_items_by_rules, "item"),
+        "popular": (popular_by_rules, None),
+        "trending": (trending, None),
+        "rows": (rows, "user"),
+    }
+    return answers(app, ns, routes)
 
 
 @app.route("/v1/{ns}/items/{item}", methods=["PUT"], scope="write")
@@ -115,12 +176,87 @@ def catalogue(ns):
 
 @app.route("/v1/{ns}/events", methods=["POST"], scope="write")
 def events(ns):
-    """Up to 500 events, visible to the next recommendation of their users; 202 once they are stored."""
+    """Up to 500 events, visible to the next recommendation of their users, or impressions; 202 once they are stored."""
     from chalicelib.bodies import sent_events
 
-    sent = sent_events(app.current_request)
-    new = service().record_events(path_namespace(ns), sent)
-    return answer(app.request_id, {"accepted": new, "duplicates": len(sent) - new}, status=202)
+    namespace, (sent, shown) = path_namespace(ns), sent_events(app.current_request)
+    new = service().record_impressions(namespace, shown) if shown else 0
+    new += service().record_events(namespace, sent) if sent else 0
+    return answer(app.request_id, {"accepted": new, "duplicates": len(sent) + len(shown) - new}, status=202)
+
+
+@app.route("/v1/{ns}/experiment", methods=["PUT"], scope="admin")
+def put_experiment(ns):
+    """Split the users of a namespace over variants: {"name", "salt"?, "variants": [{"name", "version"?, "share"}]}."""
+    from chalicelib.experiment import sent_experiment
+
+    document = service().put_experiment(path_namespace(ns), sent_experiment(app.current_request))
+    return answer(app.request_id, {"experiment": document})
+
+
+@app.route("/v1/{ns}/experiment", methods=["GET"], scope="read")
+def experiment(ns):
+    """Return the last experiment, null where there never was one."""
+    return answer(app.request_id, {"experiment": service().experiment(path_namespace(ns))})
+
+
+@app.route("/v1/{ns}/experiment", methods=["DELETE"], scope="admin")
+def end_experiment(ns):
+    """Give everybody the version in service again; what was shown until now can be reported still."""
+    return answer(app.request_id, {"experiment": service().end_experiment(path_namespace(ns))})
+
+
+@app.route("/v1/{ns}/users/{user}", methods=["GET"], scope="admin")
+def user(ns, user):
+    """Return what is held of a user: profile, the newest 200 events, and whether the model was trained with them."""
+    namespace, user = path_namespace(ns), path_id("user", user)
+    return held(app.request_id, user, people().held(namespace, user))
+
+
+@app.route("/v1/{ns}/users/{user}", methods=["DELETE"], scope="admin")
+def erase_user(ns, user):
+    """Erase a user, and say what has to wait for the nightly run."""
+    namespace, user = path_namespace(ns), path_id("user", user)
+    return erased(app.request_id, user, people().erase(namespace, user))
+
+
+@app.route("/v1/{ns}/models", methods=["GET"], scope="read")
+def models(ns):
+    """Return the last versions that were in service, newest first."""
+    return answer(app.request_id, {"models": [one._asdict() for one in versions().listed(path_namespace(ns))]})
+
+
+@app.route("/v1/{ns}/models/current", methods=["GET"], scope="read")
+def current_model(ns):
+    """Return the version in service, and the number that a move of the pointer has to expect."""
+    model, now = versions().current(path_namespace(ns))
+    return answer(app.request_id, {**model._asdict(), "sequence": now.sequence, "previous": now.previous})
+
+
+@app.route("/v1/{ns}/models/{version}/activate", methods=["POST"], scope="admin")
+def activate(ns, version):
+    """Put a version into service: {"expected"?: sequence number}."""
+    from chalicelib.bodies import sent_move
+
+    namespace, version, expected = path_namespace(ns), path_id("version", version), sent_move(app.current_request)
+    return moved(app.request_id, versions().activate(namespace, version, expected))
+
+
+@app.route("/v1/{ns}/models/rollback", methods=["POST"], scope="admin")
+def roll_back(ns):
+    """Put the version before back into service: {"expected"?: sequence number}."""
+    from chalicelib.bodies import sent_move
+
+    namespace, expected = path_namespace(ns), sent_move(app.current_request)
+    return moved(app.request_id, versions().roll_back(namespace, expected))
+
+
+@app.route("/metrics", methods=["GET"], scope="admin")
+def metrics():
+    """Return what this process answered, in numbers."""
+    from chalicelib.metrics import metrics
+
+    return metrics(app.current_request, app.request_id, app.counts)
 
 
 @app.route("/console", methods=["GET"], scope=None)
@@ -141,6 +277,15 @@ def live():
 def ready():
     """Whether the stores answer and the models in service are warm; the first call warms them, if nobody has."""
     stores().check()
+    cursor_key()
     if not warm_up().ready():
         raise Problem(503, "the models in service are being loaded; try again")
     return answer(app.request_id, {"status": "ready"})
+
+
+@app.route("/v1/openapi.json", methods=["GET"], scope=None)
+def openapi():
+    """Return this description of the routes, OpenAPI 3.1."""
+    from chalicelib.openapi.document import description
+
+    return description()

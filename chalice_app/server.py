@@ -33,8 +33,8 @@ from chalice.local import (  # noqa: E402
 )
 
 from chalicelib.responses import problem  # noqa: E402
-from chalicelib.wiring import gate, service, warm_up  # noqa: E402
-from recsys.errors import ConfigError, RecsysError  # noqa: E402
+from chalicelib.wiring import cursor_key, gate, service, warm_up  # noqa: E402
+from recsys.errors import ConfigError, RecsysError, StorageError  # noqa: E402
 
 LocalGateway._has_user_defined_options_method = lambda *_: True  # the app knows whose pages may ask, Chalice does not
 MAX_BODY_BYTES = 1024 * 1024  # more than the app itself takes; API Gateway would pass on 10 MB
@@ -172,6 +172,8 @@ def main() -> int:
     config = Config.create(project_dir=str(HERE), chalice_app=app, chalice_stage="dev")
     try:
         service(), gate()
+        with suppress(StorageError):  # what is in the way of that, lists say
+            cursor_key()
         server = LocalDevServer(app, config, options.host, options.port, handler_cls=Gateway, server_cls=Server).server
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)

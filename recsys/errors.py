@@ -10,7 +10,8 @@
     ├── NotFoundError           a name that leads nowhere
     │   ├── UnknownUserError
     │   ├── UnknownItemError
-    │   └── NoModelError        the namespace has no published model, or not that version
+    │   ├── NoModelError        the namespace has no published model, or not that version
+    │   └── PageGoneError       a walk through a list that cannot go on
     ├── ArtifactError           a stored artefact that fails verification
     ├── ConflictError           somebody else moved first, or it exists already
     ├── GateRefusedError        the candidate is worse than what is in service
@@ -92,11 +93,19 @@ class UnknownUserError(NotFoundError):
 
 
 class UnknownItemError(NotFoundError):
-    """An item that is not in the model's catalogue."""
+    """An item that is not in the model's catalogue; `field` is where a request names it."""
+
+    def __init__(self, reason: str, *, field: str = "item") -> None:
+        super().__init__(reason)
+        self.field = field
 
 
 class NoModelError(NotFoundError):
     """A namespace without a published model, or a version that does not exist."""
+
+
+class PageGoneError(NotFoundError):
+    """A walk through a list that cannot go on: its model, or what it knew of the user, is gone."""
 
 
 class ArtifactError(RecsysError):

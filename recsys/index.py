@@ -164,7 +164,7 @@ class ItemIndex:
             allowed, rows = allowed.copy(), exclude.rows
             allowed[rows[(rows >= 0) & (rows < len(allowed))]] = False
         few = np.flatnonzero(allowed).astype(np.int32)
-        part = ItemIndex(self.item_vectors[few], None if self.item_bias is None else self.item_bias[few])
+        part = ItemIndex(self.item_vectors.take(few, axis=0), None if self.item_bias is None else self.item_bias[few])
         part._is_cosine = self._is_cosine
         rows, scores = part.search(query, k, boost=None if boost is None else boost[few])
         return (np.where(rows < 0, rows, few[rows]) if len(few) else rows), scores

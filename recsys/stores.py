@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recsys import secret
 from recsys.artifacts import ArtifactStore, LocalArtifactStore, LocalModelRegistry, ModelRegistry
 from recsys.errors import ConfigError, storing
 from recsys.serving import ModelLoader, OnlineStore, RecommendationService, SQLiteOnlineStore
@@ -67,6 +68,12 @@ class ServingStores:
 def setting(name: str) -> str:
     """Return the URL the environment gives a store, or the embedded default."""
     return os.environ.get(name) or DEFAULTS[name]
+
+
+def signing_key(purpose: str) -> bytes:
+    """Return what is signed with for a purpose: by RECSYS_SECRET, else by a file beside an online store of files."""
+    scheme, place = located("RECSYS_ONLINE", setting("RECSYS_ONLINE"))
+    return secret.key_of(purpose, beside=Path(place) if scheme == "sqlite" else None)
 
 
 def artifact_store(url: str) -> ArtifactStore:

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from secrets import token_hex
 from tempfile import TemporaryDirectory
 
 import boto3
@@ -65,7 +66,11 @@ def main() -> int:
         outputs = create_stores()
         queue = outputs["QueueUrl"].rpartition("/")[2]
         os.environ |= {name: outputs[output] for name, output in PLACES.items()}
-        os.environ |= {"RECSYS_QUEUE": f"sqs://{queue}", "RECSYS_CACHE": f"{folder}/cache"}
+        os.environ |= {
+            "RECSYS_QUEUE": f"sqs://{queue}",
+            "RECSYS_CACHE": f"{folder}/cache",
+            "RECSYS_SECRET": token_hex(),
+        }
         screen.rows("Stores on the stand-in", ["setting", "place"], [[name, os.environ[name]] for name in PLACES])
         run_chain(DATA, Path(folder), screen, lambda: deliver(queue, screen))
     return 0

@@ -19,13 +19,13 @@ THROTTLED = json.dumps({"__type": "com.amazonaws.dynamodb#ProvisionedThroughputE
 
 @contextmanager
 def server(answer, tls=None):
-    """Start a server that hands each POST and GET to `answer` as (`Exchange`, body); gives its URL."""
+    """Start a server that hands each request to `answer` as (`Exchange`, body); gives its URL."""
 
     class Handler(Exchange):
         def do_POST(self):
             answer(self, self.rfile.read(int(self.headers.get("content-length", 0))))
 
-        do_GET = do_POST
+        do_GET = do_PUT = do_DELETE = do_POST
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as serving:
         if tls is not None:
@@ -75,13 +75,13 @@ class Upstream:
     def __init__(self, url):
         self._host, self._idle = urlsplit(url).netloc, []
 
-    def post(self, headers, body):
+    def post(self, headers, body, method="POST", path="/"):
         try:
             connection = self._idle.pop()
         except IndexError:
             connection = HTTPConnection(self._host, timeout=30)
         kept = {name: value for name, value in headers.items() if name.lower() != "content-length"}
-        connection.request("POST", "/", body, kept)
+        connection.request(method, path, body, kept)
         answer = connection.getresponse()
         told = answer.status, answer.read()
         self._idle.append(connection)

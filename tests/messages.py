@@ -34,6 +34,15 @@ class Sent:
 
 def records(namespace, *events):
     """Return the records of messages that hold the events."""
+    return _sent(lambda queue: queue.send(namespace, events))
+
+
+def shown_records(namespace, *impressions):
+    """Return the same of impressions."""
+    return _sent(lambda queue: queue.send_impressions(namespace, impressions))
+
+
+def _sent(send):
     sent = Sent()
-    SqsEventQueue("https://queue", sent).send(namespace, events)
+    send(SqsEventQueue("https://queue", sent))
     return [{"messageId": str(uuid.uuid4()), "body": body} for body in sent.bodies]

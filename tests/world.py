@@ -22,11 +22,11 @@ class World:
         self.service = RecommendationService(self.loader, self.online, clock=clock)
         self.sent = 0
 
-    def publish(self, model, events_through=0):
+    def publish(self, model, events_through=0, dated=None):
         dataset, factors = model.dataset, model.export()
         csr = dataset.user_items
         histories = Histories(csr.indptr.astype(np.int64), csr.indices.astype(np.int32), csr.data)
-        arrays = pack(factors, dataset.users, dataset.items, histories, dataset.item_counts)
+        arrays = pack(factors, dataset.users, dataset.items, histories, dataset.item_counts, dated)
         config = {"weights": asdict(self.rule), **factors.settings}
         data = {"events_through": events_through}
         manifest = describe("shop", model.kind, arrays, config=config, data=data, metrics={})

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from chalice.app import Request
 
-from recsys.serving.service import POPULAR
+from recsys.serving.searches import POPULAR
 from recsys.telemetry import (
     COLD_START,
     DEGRADED,
@@ -36,6 +36,7 @@ from recsys.telemetry import (
 if TYPE_CHECKING:
     from chalicelib.auth import Who
     from recsys.serving import RankedList, ScoredItems
+    from recsys.serving.because import Rows
 
 METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"}
 PERSONAL = "/recommendations"
@@ -47,7 +48,7 @@ class Noted(local):
 
     began_s: float = 0.0
     cold: bool = False
-    found: RankedList | ScoredItems | None = None
+    found: RankedList | ScoredItems | Rows | None = None
     error: str | None = None
     who: Who | None = None
 

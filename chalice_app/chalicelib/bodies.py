@@ -7,27 +7,72 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from chalice.app import Request
 
-from chalicelib.requests import DEFAULT_K, MAX_K, strict_json
+from chalicelib.requests import DEFAULT_K, MAX_INCLUDED, MAX_K, reading_of, strict_json
 from chalicelib.responses import Problem
-from chalicelib.rules import RulesIn, rules_of
+from chalicelib.rules import Id, Name, RulesIn, rules_of
 from recsys.errors import DataError
-from recsys.events import LARGEST_CONTEXT_BYTES, InteractionEvent
+from recsys.events import LARGEST_CONTEXT_BYTES, LARGEST_VALUE, YEAR_2100_S, InteractionEvent
 from recsys.ids import encode_id
+from recsys.impressions import MAX_SHOWN, ImpressionEvent, Shown
 from recsys.serving import SessionEvent
+from recsys.serving.fields import KINDS, MAX_FIELDS, MAX_NAME
+from recsys.serving.paging import Reading
 
 MAX_EVENTS = 500
+HOW_IT_IS_READ = ("k", "cursor", "include", "explain")
+"""Members of a body that may differ from page to page."""
 _NAMED = re.compile("(?:missing required|unknown) field `([^`]{1,100})`")
+
+# What types cannot say is said to readers of the schema; it is checked where the values are read.
+_TEXTS = {"type": "array", "items": {"type": "string"}}
+Context = Annotated[
+    dict[str, Any],
+    msgspec.Meta(
+        description=f"By the names of the model's fields; {LARGEST_CONTEXT_BYTES:,} bytes at most.",
+        extra_json_schema={
+            "additionalProperties": {"anyOf": [{"type": ["string", "number", "boolean", "null"]}, _TEXTS]}
+        },
+    ),
+]
+EventContext = Annotated[
+    dict[str, Any],
+    msgspec.Meta(
+        description=f"Under which circumstances; {LARGEST_CONTEXT_BYTES:,} bytes at most.",
+        extra_json_schema={
+            "propertyNames": {"minLength": 1},
+            "additionalProperties": {
+                "anyOf": [
+                    {"type": ["string", "boolean"]},
+                    {"type": "number", "minimum": -LARGEST_VALUE, "maximum": LARGEST_VALUE},
+                    _TEXTS,
+                ]
+            },
+        },
+    ),
+]
+Value = Annotated[float, msgspec.Meta(ge=0, le=LARGEST_VALUE)]
+Included = Annotated[list[Name], msgspec.Meta(max_length=MAX_INCLUDED, description="Fields that come with each item")]
+FieldName = Annotated[
+    str, msgspec.Meta(extra_json_schema={"minLength": 1, "maxLength": MAX_NAME, "description": "Printable characters"})
+]
+Kind = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(KINDS)})]
 
 Body = TypeVar("Body", bound=msgspec.Struct)
 
 
 def json_body(request: Request, body_type: type[Body]) -> Body:
     """Return the body as `body_type`: 415, 413, 400 or 422 for what cannot be it."""
-    parsed = parsed_body(request)
+    return converted(parsed_body(request), body_type)
+
+
+def converted(parsed: dict[str, Any], body_type: type[Body]) -> Body:
+    """Return a parsed body as `body_type`, or 422 naming the field that cannot be it."""
     try:
         return msgspec.convert(parsed, body_type)
     except msgspec.ValidationError as error:
         raise _wrong_type(str(error)) from None
+    except UnicodeEncodeError:  # msgspec, of text in the place of a number
+        raise Problem(422, "a value holds a lone surrogate, which is not text") from None
 
 
 def parsed_body(request: Request) -> dict[str, Any]:
@@ -56,34 +101,67 @@ def _raw_body(request: Request) -> bytes:
     return raw.encode() if isinstance(raw, str) else raw
 
 
-class EventIn(msgspec.Struct, forbid_unknown_fields=True):
+class EventIn(msgspec.Struct, forbid_unknown_fields=True, tag_field="type", tag="interaction"):
     """One interaction as it is sent; `timestamp` in UTC seconds."""
 
-    event_id: str
-    user: str
-    item: str
-    timestamp: float
-    event: str = "interaction"
-    value: float = 1.0
-    context: dict[str, Any] = {}
+    event_id: Id
+    user: Id
+    item: Id
+    timestamp: Annotated[float, msgspec.Meta(ge=0, lt=YEAR_2100_S)]
+    event: Id = "interaction"
+    value: Value = 1.0
+    context: EventContext = {}
+
+
+class ShownIn(msgspec.Struct, forbid_unknown_fields=True):
+    """One item of a list that was shown; `propensity` as the answer said it."""
+
+    item: Id
+    propensity: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
+
+
+class ImpressionIn(msgspec.Struct, forbid_unknown_fields=True, tag_field="type", tag="impression"):
+    """A list that was shown, the first item first; what is no item or time is as the answer said it."""
+
+    event_id: Id
+    user: Id
+    timestamp: Annotated[float, msgspec.Meta(ge=0, lt=YEAR_2100_S)]
+    request_id: Id
+    model_version: Id
+    items: Annotated[list[ShownIn], msgspec.Meta(min_length=1, max_length=MAX_SHOWN)]
+    variant: Id | None = None
+    strategy: Id | None = None
 
 
 class EventsIn(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of POST events."""
+    """The body of POST events; one that has no `type` is an interaction."""
 
-    events: Annotated[list[EventIn], msgspec.Meta(min_length=1, max_length=MAX_EVENTS)]
+    events: Annotated[list[EventIn | ImpressionIn], msgspec.Meta(min_length=1, max_length=MAX_EVENTS)]
 
 
-def sent_events(request: Request) -> list[InteractionEvent]:
+def sent_events(request: Request) -> tuple[list[InteractionEvent], list[ImpressionEvent]]:
     """Return the events of the body, validated; a problem names the field at fault as ``events[3].user``."""
-    return [_event_of(place, sent) for place, sent in enumerate(json_body(request, EventsIn).events)]
+    parsed = parsed_body(request)
+    for one in parsed["events"] if isinstance(parsed.get("events"), list) else ():
+        if isinstance(one, dict):
+            one.setdefault("type", "interaction")
+    events: list[InteractionEvent] = []
+    shown: list[ImpressionEvent] = []
+    for place, sent in enumerate(converted(parsed, EventsIn).events):
+        event = _event_of(place, sent)
+        shown.append(event) if isinstance(event, ImpressionEvent) else events.append(event)
+    return events, shown
 
 
-def _event_of(place: int, sent: EventIn) -> InteractionEvent:
+def _event_of(place: int, sent: EventIn | ImpressionIn) -> InteractionEvent | ImpressionEvent:
     try:
-        return InteractionEvent(
-            sent.event_id, sent.user, sent.item, sent.timestamp, sent.event, sent.value, sent.context
-        )
+        if isinstance(sent, EventIn):
+            return InteractionEvent(
+                sent.event_id, sent.user, sent.item, sent.timestamp, sent.event, sent.value, sent.context
+            )
+        items = tuple(Shown(one.item, one.propensity) for one in sent.items)
+        answer = sent.request_id, sent.model_version, items, sent.variant, sent.strategy
+        return ImpressionEvent(sent.event_id, sent.user, sent.timestamp, *answer)
     except DataError as error:
         raise Problem(422, error.reason, field=f"events[{place}].{error.field}"[:200]) from None
 
@@ -91,40 +169,51 @@ def _event_of(place: int, sent: EventIn) -> InteractionEvent:
 class SessionEventIn(msgspec.Struct, forbid_unknown_fields=True):
     """Something done in this session; it is not stored."""
 
-    item: str
-    value: float = 1.0
+    item: Id
+    value: Value = 1.0
 
 
 class AskIn(RulesIn, forbid_unknown_fields=True):
     """The body of POST recommendations."""
 
     k: Annotated[int, msgspec.Meta(ge=1, le=MAX_K)] = DEFAULT_K
-    context: dict[str, Any] = msgspec.field(default_factory=dict)
+    cursor: str | None = None
+    include: Included = msgspec.field(default_factory=list)
+    explain: bool = False
+    context: Context = msgspec.field(default_factory=dict)
     events: Annotated[list[SessionEventIn], msgspec.Meta(max_length=MAX_EVENTS)] = msgspec.field(default_factory=list)
 
 
 class ScoresIn(msgspec.Struct, forbid_unknown_fields=True):
     """The body of POST scores."""
 
-    items: Annotated[list[str], msgspec.Meta(min_length=1, max_length=MAX_K)]
-    context: dict[str, Any] = {}
+    items: Annotated[list[Id], msgspec.Meta(min_length=1, max_length=MAX_K)]
+    context: Context = {}
     explain: bool = False
 
 
 class FieldsIn(msgspec.Struct, forbid_unknown_fields=True):
     """The body of PUT catalogue."""
 
-    fields: dict[str, str]
+    fields: Annotated[dict[FieldName, Kind], msgspec.Meta(extra_json_schema={"maxProperties": MAX_FIELDS})]
 
 
 def asked_list(request: Request) -> tuple[int, dict[str, Any]]:
-    """Return list length, and context, session and rules of the body by the names the service gives them.
+    """Return list length, and context, session, rules and reading of the body by the names the service gives them.
 
     A problem names the field as ``events[3].item``.
     """
-    body = json_body(request, AskIn)
-    events = [_session_event_of(place, sent) for place, sent in enumerate(body.events)]
-    return body.k, {"context": _bounded(body.context), "events": events, "rules": rules_of(body)}
+    parsed = parsed_body(request)
+    body = converted(parsed, AskIn)
+    reading = reading_in(request, parsed, body, explain=body.explain)
+    asked = {"context": bounded(body.context), "events": session_events(body.events)}
+    return body.k, {**asked, "rules": rules_of(body), "reading": reading}
+
+
+def reading_in(request: Request, parsed: dict[str, Any], body: Any, **more: Any) -> Reading:
+    """Return how a body that may have a cursor and fields to include reads its list."""
+    asked = {name: one for name, one in parsed.items() if name not in HOW_IT_IS_READ}
+    return reading_of(request, asked, body.cursor, include=tuple(body.include), **more)
 
 
 def sent_fields(request: Request) -> dict[str, str]:
@@ -132,12 +221,28 @@ def sent_fields(request: Request) -> dict[str, str]:
     return json_body(request, FieldsIn).fields
 
 
-def _bounded(context: dict[str, Any]) -> dict[str, Any]:
+class MoveIn(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of POST activate and rollback."""
+
+    expected: Annotated[int, msgspec.Meta(ge=1)] | None = None
+
+
+def sent_move(request: Request) -> int | None:
+    """Return the sequence number that a move expects; None where there is no body, or none in it."""
+    return json_body(request, MoveIn).expected if _raw_body(request) else None
+
+
+def bounded(context: dict[str, Any]) -> dict[str, Any]:
     """Return a context no larger than that of an event: what it costs grows with the number of its values."""
     size = len(json.dumps(context, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass"))
     if size > LARGEST_CONTEXT_BYTES:
         raise Problem(422, f"has {size:,} bytes; {LARGEST_CONTEXT_BYTES:,} are the most", field="context")
     return context
+
+
+def session_events(sent: list[SessionEventIn]) -> list[SessionEvent]:
+    """Return what was done in a session; a problem names an item as ``events[3].item``."""
+    return [_session_event_of(place, one) for place, one in enumerate(sent)]
 
 
 def _session_event_of(place: int, sent: SessionEventIn) -> SessionEvent:
@@ -150,10 +255,15 @@ def _session_event_of(place: int, sent: SessionEventIn) -> SessionEvent:
 def asked_scores(request: Request) -> ScoresIn:
     """Return the body, its item ids checked; a problem names one as ``items[3]``."""
     body = json_body(request, ScoresIn)
-    _bounded(body.context)
-    for place, item in enumerate(body.items):
+    bounded(body.context)
+    checked_items(body.items)
+    return body
+
+
+def checked_items(items: list[str]) -> None:
+    """Raise a problem that names what is no item id as ``items[3]``."""
+    for place, item in enumerate(items):
         try:
             encode_id(item)
         except DataError as error:
             raise Problem(422, error.reason, field=f"items[{place}]") from None
-    return body

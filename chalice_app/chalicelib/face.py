@@ -9,16 +9,26 @@ from typing import Any, Literal
 from chalice import Chalice, Response
 
 from chalicelib.access_log import Causes, Noted, log_request
+from chalicelib.counts import Counts
 from chalicelib.headers import of_origin
 from chalicelib.requests import path_namespace
 from chalicelib.responses import SECURITY, FromModel, Problem, problem
 from chalicelib.wiring import gate, service
-from recsys.errors import DataError, NoModelError, NotFoundError, RecsysError, UnknownItemError
+from recsys.errors import (
+    ConflictError,
+    DataError,
+    NoModelError,
+    NotFoundError,
+    PageGoneError,
+    RecsysError,
+    UnknownItemError,
+)
 from recsys.serving.loader import unpublished
+from recsys.telemetry import milliseconds_since
 
 View = Callable[..., Response]
 Scope = Literal["read", "write", "admin"]
-FIELDS: dict[type[RecsysError], str] = {NoModelError: "ns", UnknownItemError: "item"}
+FIELDS: dict[type[RecsysError], str] = {NoModelError: "ns", PageGoneError: "cursor", NotFoundError: "version"}
 
 
 class Face(Chalice):
@@ -30,7 +40,7 @@ class Face(Chalice):
 
     def __init__(self, app_name: str) -> None:
         self._of_thread = threading.local()
-        self._noted = Noted()
+        self._noted, self.counts = Noted(), Counts()
         self.scopes: dict[tuple[str, str], Scope | None] = {}
         super().__init__(app_name=app_name, configure_logs=False)
         self.log.addHandler(Causes(self._noted))
@@ -68,8 +78,7 @@ class Face(Chalice):
                     response = view(**arguments)
                 except (Problem, RecsysError) as error:
                     return self._problem(error)
-                if isinstance(response, FromModel):
-                    self._noted.found = response.found
+                self._noted.found = response.found if isinstance(response, FromModel) else None
                 return response
 
             return register(guarded)
@@ -80,10 +89,12 @@ class Face(Chalice):
         """Handle one event and log it in one line."""
         self._noted.begin()
         response = self._answer(event, context)
+        request, status = self.current_request, response["statusCode"]
         response["headers"] = SECURITY | response["headers"] | of_origin(event, response)
         if self._noted.who:
-            gate().answered(self._noted.who, response["statusCode"])
-        log_request(self._noted, self.current_request, self.request_id, response["statusCode"])
+            gate().answered(self._noted.who, status)
+        log_request(self._noted, request, self.request_id, status)
+        self.counts.add(request, status, milliseconds_since(self._noted.began_s), self._noted.found)
         return response
 
     def _answer(self, event: Any, context: Any) -> Any:
@@ -115,7 +126,11 @@ class Face(Chalice):
                 self.log.error(error.log)
             return problem(error.status, str(error), self.request_id, field=error.field, headers=error.headers)
         if isinstance(error, NotFoundError):
-            return problem(404, str(error), self.request_id, field=FIELDS.get(type(error)))
+            status = 410 if isinstance(error, PageGoneError) else 404
+            field = error.field if isinstance(error, UnknownItemError) else FIELDS.get(type(error))
+            return problem(status, str(error), self.request_id, field=field)
+        if isinstance(error, ConflictError):
+            return problem(409, str(error), self.request_id)
         if isinstance(error, DataError):  # of what the client sent: what is stored and unusable is an ArtifactError
             return problem(422, error.reason, self.request_id, field=error.field)
         self.log.error("no answer", exc_info=error)  # names a place in the store: for us, not for the client

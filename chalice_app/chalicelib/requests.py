@@ -10,10 +10,13 @@ from urllib.parse import unquote
 
 from chalice.app import Request
 
+from chalicelib.cursors import digest, page_of
 from chalicelib.responses import Problem
+from chalicelib.wiring import cursor_key
 from recsys.artifacts.manifest import check_name
 from recsys.errors import ConfigError, DataError
 from recsys.ids import encode_id
+from recsys.serving.paging import Reading
 
 if TYPE_CHECKING:
     from recsys.serving.rules import Rules
@@ -23,7 +26,9 @@ MAX_DEPTH = 32
 MAX_K = 500
 DEFAULT_K = 20
 MAX_PARAMETERS = 32
-_WHOLE = re.compile("[1-9][0-9]{0,2}")
+MAX_INCLUDED = 16
+"""Fields of items that come with a list."""
+_COUNT = re.compile("[1-9][0-9]{0,2}")
 _BROKEN_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 
 
@@ -49,17 +54,59 @@ def path_id(field: str, text: str) -> str:
     return decoded
 
 
-def query_list(request: Request) -> tuple[int, Rules | None]:
-    """Return the list length of ``?k=``, and of every other parameter that an item's field of its name has its value.
+def query_list(request: Request, *own: str) -> tuple[int, dict[str, Any]]:
+    """Return the list length of ``?k=``, and rules and reading by the names the service gives them.
 
-    A parameter that comes several times has one of its values.
+    Of every other parameter but ``cursor`` and ``include`` an item's field of its name has its value; one that comes
+    several times has one of its values. Those in `own` mean something else on this route.
     """
     query = {name: request.query_params.getlist(name) for name in request.query_params or ()}
-    values = query.pop("k", [str(DEFAULT_K)])
-    text = values[0] if len(values) == 1 else ""
-    if not _WHOLE.fullmatch(text) or int(text) > MAX_K:
-        raise Problem(400, f"k is one whole number from 1 to {MAX_K}", field="k")
-    return int(text), _filter(query) if query else None
+    text, cursor, include = (_single(query, name) for name in ("k", "cursor", "include"))
+    k = _whole("k", str(DEFAULT_K) if text is None else text, MAX_K)
+    fields = () if include is None else tuple(include.split(","))
+    if len(fields) > MAX_INCLUDED or not all(fields):
+        raise Problem(400, f"include is 1 to {MAX_INCLUDED} names of fields with commas between them", field="include")
+    reading = reading_of(request, {"query": query} if query else {}, cursor, include=fields)
+    tags = request.headers.get("if-none-match", "").split(",")
+    reading = reading._replace(
+        asked=reading.request + repr((text, cursor, fields)).encode(),
+        unless=frozenset(tag.strip().removeprefix("W/").strip('"') for tag in tags),
+    )
+    fields_of_items = {name: values for name, values in query.items() if name not in own}
+    return k, {"rules": _filter(fields_of_items) if fields_of_items else None, "reading": reading}
+
+
+def reading_of(request: Request, asked: Any, cursor: str | None, **more: Any) -> Reading:
+    """Return how a list is read, from the page on that a cursor names; it has to be one of the same request."""
+    own = digest(request, asked)
+    page = None if cursor is None else page_of(cursor, own, cursor_key())
+    return Reading(own, page, **more)
+
+
+def _single(query: dict[str, list[str]], name: str) -> str | None:
+    """Take a parameter out of a query."""
+    values = query.pop(name, [])
+    if len(values) > 1:
+        raise Problem(400, "comes more than once", field=name)
+    return values[0] if values else None
+
+
+def query_whole(request: Request, name: str, default: int, most: int) -> int:
+    """Return a whole number from 1 on of the query."""
+    return _whole(name, query_text(request, name, str(default)), most)
+
+
+def query_text(request: Request, name: str, default: str) -> str:
+    """Return a parameter of the query, '' if it comes several times."""
+    query = request.query_params
+    values = query.getlist(name) if query and name in query else [default]
+    return values[0] if len(values) == 1 else ""
+
+
+def _whole(name: str, text: str, most: int) -> int:
+    if not _COUNT.fullmatch(text) or int(text) > most:
+        raise Problem(400, f"{name} is one whole number from 1 to {most}", field=name)
+    return int(text)
 
 
 def _filter(query: dict[str, list[str]]) -> Rules:
@@ -80,11 +127,12 @@ def strict_json(data: bytes) -> dict[str, Any]:
         text = data.decode()
     except UnicodeDecodeError:
         raise Problem(400, "the body is not UTF-8") from None
-    if _depth(text) > MAX_DEPTH:
+    # Without so many brackets in all it cannot be so deep, and most bodies have a handful.
+    if text.count("{") + text.count("[") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
         raise Problem(400, f"the body is nested deeper than {MAX_DEPTH} levels")
     try:
         parsed = json.loads(
-            text, object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite, parse_int=_short
+            text, object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite, parse_int=_integer
         )
     except ValueError as error:
         raise Problem(400, f"the body is not JSON: {error}") from None
@@ -115,7 +163,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = dict(pairs)
     if len(names) < len(pairs):
         raise ValueError("a name stands twice in one object")
-    if any("\ud800" <= character <= "\udfff" for name in names for character in name):
+    if any("\ud800" <= character <= "\udfff" for name in names if not name.isascii() for character in name):
         raise ValueError("a name holds a lone surrogate")
     return names
 
@@ -125,13 +173,12 @@ def _refuse(constant: str) -> float:
 
 
 def _finite(text: str) -> float:
+    """JSON has one kind of numbers: ``5.0`` is whole too."""
     number = float(text)
     if not math.isfinite(number):
         raise ValueError("a number is too large")
-    return number
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 
-def _short(text: str) -> int:
-    if len(text) > 20:
-        raise ValueError("a whole number has too many digits")
-    return int(text)
+def _integer(text: str) -> float:
+    return int(text) if len(text) <= 20 else _finite(text)  # Python itself bounds the digits, at 4,300

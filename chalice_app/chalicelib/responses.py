@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from chalice import Response
 
+from chalicelib.cursors import cursor_of
+
 if TYPE_CHECKING:
-    from recsys.serving import RankedList, ScoredItem, ScoredItems
+    from recsys.artifacts import Pointer
+    from recsys.serving import RankedItem, RankedList, ScoredItem, ScoredItems
+    from recsys.serving.because import Rows
+    from recsys.serving.online.erasures import Erased
+    from recsys.serving.people import HeldAndTrained
 
 SECURITY = {
     "Cache-Control": "no-store",
@@ -45,12 +51,13 @@ def answer(request_id: str, body: dict[str, Any], *, status: int = 200) -> Respo
 class FromModel(Response):
     """What a model answered; of `found` the log takes which model it was and how."""
 
-    def __init__(self, request_id: str, items: list[dict[str, Any]], found: RankedList | ScoredItems) -> None:
+    def __init__(self, request_id: str, told: dict[str, Any], found: RankedList | ScoredItems | Rows) -> None:
         body = {
-            "items": items,
+            **told,
             "model_version": found.model_version,
             "strategy": found.strategy,
             "degraded": found.degraded,
+            "variant": found.variant,
             "request_id": request_id,
         }
         super().__init__(_json(body), dict(HEADERS))
@@ -58,15 +65,64 @@ class FromModel(Response):
 
 
 def ranked(request_id: str, found: RankedList) -> Response:
-    """Return a list in the shape every list has."""
-    items = [{"item": one.item, "score": one.score, "reason": one.reason} for one in found.items]
-    return FromModel(request_id, items, found)
+    """Return a list in the shape every list has, with the cursor of the next page; 304 where the client has it."""
+    from chalicelib.wiring import cursor_key  # which needs `Problem`
+
+    items = items_of(found.items)
+    for place, told in enumerate(found.metadata or ()):
+        items[place]["metadata"] = told
+    for place, one in enumerate(found.explained or ()):
+        items[place] |= _explained(one)
+    cursor = None if found.next is None else cursor_of(found.next, cursor_key())
+    response = FromModel(request_id, {"items": items, "cursor": cursor}, found)
+    if found.tag:
+        response.headers |= {"ETag": f'W/"{found.tag}"', "Cache-Control": "private, no-cache"}
+    if found.unchanged:
+        response.status_code, response.body = 304, ""
+    return response
+
+
+def items_of(items: tuple[RankedItem, ...]) -> list[dict[str, Any]]:
+    """Return the places of a list, with how likely each item was where places are explored."""
+    told: list[dict[str, Any]] = [{"item": one.item, "score": one.score, "reason": one.reason} for one in items]
+    if items and items[0].propensity is not None:
+        for place, one in zip(told, items, strict=True):
+            place["propensity"] = one.propensity
+    return told
 
 
 def scored(request_id: str, found: ScoredItems, *, explain: bool) -> Response:
     """Return predictions in the order they were asked for, with what each consists of where that is wanted."""
     items = [{"item": one.item, "score": one.score, **(_explained(one) if explain else {})} for one in found.items]
-    return FromModel(request_id, items, found)
+    return FromModel(request_id, {"items": items}, found)
+
+
+def held(request_id: str, user: str, found: HeldAndTrained) -> Response:
+    """Return what is held of a user, the newest events first."""
+    history = [
+        {
+            "event_id": one.event_id,
+            "item": one.item,
+            "event": one.event,
+            "value": one.value,
+            "timestamp": one.timestamp_s,
+        }
+        for one in reversed(found.held.events)
+    ]
+    told = {"user": user, "profile": found.held.profile, "history": history, "history_total": found.held.total}
+    return answer(request_id, {**told, "trained": found.trained, "model_version": found.model_version})
+
+
+def erased(request_id: str, user: str, found: Erased) -> Response:
+    """Return what was removed of a user, and what will be."""
+    from recsys.serving.people import PENDING
+
+    return answer(request_id, {"user": user, "erased": found._asdict(), "pending": PENDING})
+
+
+def moved(request_id: str, pointer: Pointer) -> Response:
+    """Return what is in service after a move."""
+    return answer(request_id, {"version": pointer.version, "sequence": pointer.sequence, "previous": pointer.previous})
 
 
 def _explained(one: ScoredItem) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from chalicelib.responses import Problem
 from recsys.errors import DataError
-from recsys.ids import encode_id
+from recsys.ids import MAX_ID_CHARACTERS, encode_id
 from recsys.serving.fields import MAX_NAME, Value
 from recsys.serving.filters import MAX_DEPTH, Clause, Exists, Group, OneOf, Within
 from recsys.serving.rules import Boost, Cap, Diversity, Freshness, Promotion, Rules
@@ -15,6 +15,7 @@ from recsys.serving.rules import Boost, Cap, Diversity, Freshness, Promotion, Ru
 MAX_CONDITIONS = 64
 """Of one clause, those within its groups included."""
 
+Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARACTERS)]
 Scalar = str | bool | int | float
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
 Finite = Annotated[float, Meta(ge=-1e9, le=1e9)]
@@ -88,7 +89,7 @@ class RulesIn(msgspec.Struct, forbid_unknown_fields=True):
 
     filter: ClauseIn | UnsetType = UNSET
     boost: Annotated[list[BoostIn], Meta(max_length=6)] = []
-    exclude: Annotated[list[str], Meta(max_length=500)] = []
+    exclude: Annotated[list[Id], Meta(max_length=500)] = []
     promotions: Annotated[list[PromotionIn], Meta(max_length=4)] = []
     diversity: DiversityIn | UnsetType = UNSET
     min_score: Finite | UnsetType = UNSET

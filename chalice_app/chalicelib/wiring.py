@@ -3,11 +3,15 @@
 from collections.abc import Callable
 from functools import cache, wraps
 from threading import RLock
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from chalicelib.auth import Gate
 from recsys.serving import RecommendationService, WarmUp
-from recsys.stores import ServingStores
+from recsys.stores import ServingStores, signing_key
+
+if TYPE_CHECKING:
+    from recsys.serving.people import People
+    from recsys.serving.versions import Versions
 
 Made = TypeVar("Made")
 _making = RLock()
@@ -44,6 +48,26 @@ def gate() -> Gate:
 
 
 @once
+def cursor_key() -> bytes:
+    """Return what cursors are signed with."""
+    return signing_key("cursors")
+
+
+@once
 def warm_up() -> WarmUp:
     """Return what gets this container ready."""
     return WarmUp(service(), stores().registry)
+
+
+def people() -> "People":
+    """Return what is known of users."""
+    from recsys.serving.people import People
+
+    return People(service().models, stores().registry, stores().online)
+
+
+def versions() -> "Versions":
+    """Return the versions, and what moves the pointer among them."""
+    from recsys.serving.versions import Versions
+
+    return Versions(stores().artifacts, stores().registry, stores().online)

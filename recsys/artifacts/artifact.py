@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.artifacts.dated_counts import TREND, DatedCounts
 from recsys.artifacts.manifest import ArtifactManifest
 from recsys.artifacts.store import StoredArrays
 from recsys.codes import Codes
@@ -29,13 +30,20 @@ class _AllBut(Container[str]):
         return name not in self._names
 
 
+USER_IDS = tuple(f"user_ids_{a}" for a in ("text", "offsets", "order"))
+"""The arrays that name the users."""
+
 ITEM_SIDE = _AllBut(
     "user_vectors",
     "query_user_bias",
-    *(f"user_ids_{a}" for a in ("text", "offsets", "order")),
+    *USER_IDS,
     *(f"history_{a}" for a in ("indptr", "items", "weights")),
+    *TREND,
 )
-"""The arrays a server needs; user vectors and histories come from the online store, one user at a time."""
+"""The arrays every server needs.
+
+User vectors and histories come from the online store, one user at a time; when items came up, only trends ask for.
+"""
 
 
 class Histories(NamedTuple):
@@ -71,9 +79,14 @@ class Artifact(NamedTuple):
 
 
 def pack(
-    factors: Factors, users: IdMap, items: IdMap, histories: Histories, item_counts: NDArray[np.float32]
+    factors: Factors,
+    users: IdMap,
+    items: IdMap,
+    histories: Histories,
+    item_counts: NDArray[np.float32],
+    dated: DatedCounts | None = None,
 ) -> dict[str, NDArray[Any]]:
-    """Name the arrays of a model and of its index for an `ArtifactStore`.
+    """Name the arrays of a model and of its index for an `ArtifactStore`; `dated` where its events have times.
 
     Raises `DataError` if a published number is not finite.
     """
@@ -85,6 +98,7 @@ def pack(
         "history_items": histories.items,
         "history_weights": histories.weights,
         **(Codes.of(factors.item_vectors, factors.item_bias).arrays if factors.item_vectors.size else {}),
+        **(dated.arrays if dated else {}),
     }
     for name, ids in (("user_ids", users), ("item_ids", items)):
         arrays |= {f"{name}_text": ids.text, f"{name}_offsets": ids.offsets, f"{name}_order": ids.order}
@@ -104,6 +118,14 @@ def item_side(stored: StoredArrays) -> tuple[Factors, IdMap, NDArray[np.float32]
         if len(items) != len(factors.item_bias) or not np.isfinite(counts).all():
             raise DataError("item ids and vectors differ in length, or a count is not finite")
         return factors, items, counts, Codes.from_arrays(arrays, len(items), factors.width)
+    except _UNFIT as error:
+        raise ArtifactError(f"version {stored.manifest.version} is incomplete: {error}") from error
+
+
+def user_ids(stored: StoredArrays) -> IdMap:
+    """Users of an artefact, from the arrays of `USER_IDS`."""
+    try:
+        return _ids(stored.arrays, "user_ids")
     except _UNFIT as error:
         raise ArtifactError(f"version {stored.manifest.version} is incomplete: {error}") from error
 

@@ -112,6 +112,11 @@ class ArtifactManifest:
         """Hash of `to_bytes`, which the registry's pointer carries."""
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
+    @property
+    def erasures(self) -> int:
+        """Number of the last erasure the training knew of: users erased later must not come back by this version."""
+        return int(self.data.get("erasures", 0))
+
     @classmethod
     def from_bytes(cls, data: bytes) -> ArtifactManifest:
         """Parse and validate; `ArtifactError` for anything a publisher did not write, byte by byte."""

@@ -6,16 +6,18 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from recsys.artifacts.manifest import ArtifactManifest, check_name
 from recsys.artifacts.store import make_folder, sync_folder
 from recsys.errors import ArtifactError, ConflictError, NoModelError, storing
+
+_EXPERIMENT = "experiment.json"
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,12 @@ class ModelRegistry(Protocol):
     def history(self, namespace: str) -> list[Pointer]:
         """Every move so far, oldest first; `ArtifactError` if an entry is damaged or missing."""
 
+    def experiment(self, namespace: str) -> dict[str, Any] | None:
+        """Return what `put_experiment` stored last, None if it never did; `ArtifactError` if it is damaged."""
+
+    def put_experiment(self, namespace: str, document: Mapping[str, Any]) -> None:
+        """Store what splits the users of a namespace, in place of what did before."""
+
 
 class LocalModelRegistry:
     """Pointers in files: ``root/namespace/{current.json, 00000001.json, ...}``, moved under a lock by one rename."""
@@ -126,6 +134,24 @@ class LocalModelRegistry:
         """See `ModelRegistry.history`."""
         now = self.current(namespace)
         return [self._entry(namespace, n) for n in range(1, now.sequence + 1 if now else 1)]
+
+    def experiment(self, namespace: str) -> dict[str, Any] | None:
+        """See `ModelRegistry.experiment`."""
+        path = self._folder(namespace) / _EXPERIMENT
+        with storing(f"reading {path}"):
+            try:
+                return read_experiment(path.read_bytes(), path)
+            except FileNotFoundError:
+                return None
+
+    def put_experiment(self, namespace: str, document: Mapping[str, Any]) -> None:
+        """See `ModelRegistry.put_experiment`."""
+        folder = self._folder(namespace)
+        with storing(f"storing the experiment of {namespace!r} under {self.root}"):
+            make_folder(folder)
+            with (folder / "lock").open("a") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                _replace(folder, _EXPERIMENT, json.dumps(dict(document)).encode())
 
     def _entry(self, namespace: str, sequence: int) -> Pointer:
         entry = _read(self._folder(namespace) / f"{sequence:08d}.json")
@@ -174,6 +200,31 @@ class LocalModelRegistry:
             for name in names:
                 (folder / f".{name}").unlink(missing_ok=True)
         return pointer
+
+
+def read_experiment(data: bytes, place: object) -> dict[str, Any]:
+    """Parse a stored experiment; `ArtifactError` naming the place if it is no object."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"the experiment in {place} is damaged: {str(error)[:200]}") from error
+    if not isinstance(document, dict):
+        raise ArtifactError(f"the experiment in {place} is damaged: it is no object")
+    return document
+
+
+def _replace(folder: Path, name: str, content: bytes) -> None:
+    """Put a file in the place of another by one rename."""
+    draft = folder / f".{name}"
+    try:
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(folder / name)
+        sync_folder(folder)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> Pointer | None:

@@ -69,6 +69,9 @@ class ArtifactStore(Protocol):
     def remove(self, namespace: str, version: str) -> None:
         """Remove a version: nobody can open it from the first moment on. One that is missing is no fault."""
 
+    def sweep(self, namespace: str) -> None:
+        """Remove what processes that were killed left behind, but for what `versions` names."""
+
 
 class LocalArtifactStore:
     """Artefacts in folders: ``root/namespace/version/{manifest.json, *.npy}``.
@@ -111,8 +114,8 @@ class LocalArtifactStore:
         return sorted(path.name for path in (self.root / check_name("namespace", namespace)).glob("[!.]*"))
 
     def remove(self, namespace: str, version: str) -> None:
-        """See `ArtifactStore.remove`. It becomes a draft first: killed in between, the next put removes that."""
-        import shutil  # as in _draft_of
+        """See `ArtifactStore.remove`. It becomes a draft first: killed in between, a put or sweep removes that."""
+        import shutil  # as in _remove_drafts
 
         folder = self.root / check_name("namespace", namespace) / check_name("version", version)
         gone = _draft_name(folder)
@@ -120,6 +123,13 @@ class LocalArtifactStore:
             folder.rename(gone)
             sync_folder(folder.parent)
             shutil.rmtree(gone, ignore_errors=True)
+
+    def sweep(self, namespace: str) -> None:
+        """See `ArtifactStore.sweep`."""
+        folder = self.root / check_name("namespace", namespace)
+        if folder.is_dir():
+            with storing(f"sweeping {folder}"), _locked(folder):
+                _remove_drafts(folder)
 
 
 def make_folder(folder: Path) -> None:
@@ -146,13 +156,11 @@ def _draft_name(final: Path) -> Path:
 @contextmanager
 def _draft_of(final: Path) -> Iterator[Path]:
     """Give an empty folder beside the place of a version; drafts of processes that were killed are removed."""
-    import shutil  # and five modules for compression with it: nothing that serves should load
+    import shutil  # as in _remove_drafts
 
     draft = _draft_name(final)
     with _locked(final.parent):  # so that nobody finds a draft between its making and its locking
-        for other in final.parent.glob(".*"):
-            with suppress(OSError), _locked(other, fcntl.LOCK_NB):
-                shutil.rmtree(other)
+        _remove_drafts(final.parent)
         draft.mkdir()
         ours = ExitStack()
         ours.enter_context(_locked(draft))
@@ -161,6 +169,15 @@ def _draft_of(final: Path) -> Iterator[Path]:
             yield draft
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+
+
+def _remove_drafts(folder: Path) -> None:
+    """Remove the drafts that nobody holds any more."""
+    import shutil  # and five modules for compression with it: nothing that serves should load
+
+    for draft in folder.glob(".*"):
+        with suppress(OSError), _locked(draft, fcntl.LOCK_NB):
+            shutil.rmtree(draft)
 
 
 @contextmanager

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from recsys.aws import catalogue_items
+from recsys.aws import catalogue_items, erasure_items
 from recsys.aws.batches import Item, delete, put, read_items, write_items
 from recsys.aws.catalogue_items import head_key, head_of
 from recsys.aws.client import Client
+from recsys.aws.erasure_items import tombstone_key, whole_key
 from recsys.aws.event_items import event_of, events_of_user, insert_events
 from recsys.aws.key_items import DynamoKeys
-from recsys.aws.packed_items import PARTS, get_item, get_packed, items_of, key, put_packed, unpacked
-from recsys.errors import ArtifactError, DataError
+from recsys.aws.packed_items import PARTS, get_item, items_of, key, put_packed, unpacked
+from recsys.aws.tally_items import read_tally
+from recsys.errors import ArtifactError, DataError, StorageError
 from recsys.events import InteractionEvent
-from recsys.serving.online import CatalogueHead, EventQueue, ItemChange, StoredList, UserState
+from recsys.serving.online import NO_END, CatalogueHead, EventQueue, ItemChange, StoredEvent, StoredList, UserState
+from recsys.serving.online.erasures import Erased, Erasure, Held, digest_of, left_out, newest, not_older
+from recsys.serving.online.tally import Tally
+
+if TYPE_CHECKING:
+    from recsys.impressions import ImpressionEvent
+
+Event = TypeVar("Event", InteractionEvent, "ImpressionEvent")
 
 _LARGEST_DESCRIPTION = 400_000  # and the rest of an item's 409,600 bytes for its keys
 
@@ -43,28 +52,38 @@ class DynamoOnlineStore:
         self._client = client
         self.keys = DynamoKeys(client, table)
 
-    def put_users(self, namespace: str, version: str, states: Iterable[tuple[str, UserState]]) -> None:
+    def put_users(
+        self, namespace: str, version: str, states: Iterable[tuple[str, UserState]], *, erasures: int = 0
+    ) -> None:
         """See `OnlineStore.put_users`."""
-        self._put_packed("S", f"{namespace}#{version}", states)
+        self._put_packed("S", namespace, version, states, erasures)
+        self._write([put(whole_key(namespace, version))])
+
+    def has_users(self, namespace: str, version: str) -> bool:
+        """See `OnlineStore.has_users`."""
+        return get_item(self._client, self.table, whole_key(namespace, version)) is not None
 
     def user_state(self, namespace: str, version: str, user: str) -> UserState | None:
         """See `OnlineStore.user_state`."""
-        packed = self._packed("S", f"{namespace}#{version}", user)
+        packed = self._packed("S", namespace, version, user)
         return None if packed is None else UserState.from_bytes(packed)
 
-    def put_lists(self, namespace: str, version: str, lists: Iterable[tuple[str, StoredList]]) -> None:
+    def put_lists(
+        self, namespace: str, version: str, lists: Iterable[tuple[str, StoredList]], *, erasures: int = 0
+    ) -> None:
         """See `OnlineStore.put_lists`."""
-        self._put_packed("L", f"{namespace}#{version}", lists)
+        self._put_packed("L", namespace, version, lists, erasures)
 
     def user_list(self, namespace: str, version: str, user: str) -> StoredList | None:
         """See `OnlineStore.user_list`."""
-        packed = self._packed("L", f"{namespace}#{version}", user)
+        packed = self._packed("L", namespace, version, user)
         return None if packed is None else StoredList.from_bytes(packed)
 
     def drop_version(self, namespace: str, version: str) -> None:
         """See `OnlineStore.drop_version`. Item by item: a call that failed is continued by the next."""
         owner = f"{namespace}#{version}"
         with _reading("version"):
+            self._write([delete(whole_key(namespace, version))])
             self._write(
                 delete({"pk": item["pk"], "sk": item["sk"]})
                 for kind in ("S", "L", PARTS)
@@ -72,34 +91,54 @@ class DynamoOnlineStore:
             )
 
     def append_events(self, namespace: str, events: Sequence[InteractionEvent]) -> int:
-        """See `OnlineStore.append_events`; all or none of 50 events, and then all of them into the queue.
+        """See `OnlineStore.append_events`; all or none of 49 events, and then all of them into the queue.
 
         Known events are sent to the queue as well, as they were stored: whoever was refused because of the queue sends
         them again. Events of a call that failed may be stored already; the same call again completes it.
         """
-        distinct: dict[str, InteractionEvent] = {}
-        for one in events:
-            distinct.setdefault(one.event_id, one)
         with _reading("event"):
-            stored, new = insert_events(self._client, self.table, namespace, list(distinct.values()))
+            stored, new = insert_events(self._client, self.table, namespace, _distinct(events))
+        # Looked for after they are stored, as the erasure looks for events after its tombstone: one finds the other.
+        erased = self.erasures_of(namespace, {one.event.user for one in stored})
+        if old := [one for one in stored if _is_older(one, erased)]:
+            erasure_items.remove_events(self._client, self.table, namespace, old)
+            stored, new = [one for one in stored if one not in old], max(0, new - len(old))
         if self.queue is not None and stored:
             self.queue.send(namespace, stored)
         return new
 
-    def recent_events(self, namespace: str, user: str, *, after: int, limit: int) -> list[InteractionEvent]:
+    def append_impressions(self, namespace: str, impressions: Sequence[ImpressionEvent]) -> int:
+        """See `OnlineStore.append_impressions`. They go to the queue and nowhere else; all of them count as new.
+
+        After a failure some may be on their way; the same call again sends all, and the log counts each once.
+        """
+        if self.queue is None:
+            raise StorageError("impressions reach the log through a queue. Name one by RECSYS_QUEUE")
+        distinct = not_older(_distinct(impressions), self.erasures_of(namespace, {one.user for one in impressions}))
+        self.queue.send_impressions(namespace, distinct)
+        return len(distinct)
+
+    def recent_events(
+        self, namespace: str, user: str, *, after: int, through: int = NO_END, limit: int
+    ) -> list[StoredEvent]:
         """See `OnlineStore.recent_events`."""
         if not limit:
             return []
         newest = {"ScanIndexForward": False, "Limit": limit}
         with _reading("event"):
-            found = islice(events_of_user(self._client, self.table, namespace, user, after, **newest), limit)
-            return [event_of(item).event for item in found][::-1]
+            found = islice(events_of_user(self._client, self.table, namespace, user, after, through, **newest), limit)
+            return [event_of(item) for item in found][::-1]
 
-    def recent_items(self, namespace: str, user: str, *, after: int) -> list[str]:
+    def recent_items(self, namespace: str, user: str, *, after: int, through: int = NO_END) -> list[str]:
         """See `OnlineStore.recent_items`."""
         with _reading("event"):
-            found = events_of_user(self._client, self.table, namespace, user, after)
+            found = events_of_user(self._client, self.table, namespace, user, after, through)
             return list({event_of(item).event.item for item in found})
+
+    def tally(self, namespace: str, *, after: int) -> Tally:
+        """See `OnlineStore.tally`. Of the last 30 days."""
+        with _reading("tally"):
+            return read_tally(self._client, self.table, namespace, after)
 
     def put_items(self, namespace: str, items: Mapping[str, Mapping[str, Any]]) -> None:
         """See `OnlineStore.put_items`; all or none of 49 items.
@@ -138,12 +177,9 @@ class DynamoOnlineStore:
 
     def user_and_head(self, namespace: str, version: str, user: str) -> tuple[UserState | None, CatalogueHead]:
         """See `OnlineStore.user_and_head`."""
-        owner, of_head = f"{namespace}#{version}", head_key(namespace)
+        of_head = head_key(namespace)
         with _reading("user state or catalogue"):
-            found = read_items(self._client, self.table, [key("S", owner, user), of_head])
-            head = next((one for one in found if one["pk"] == of_head["pk"]), None)
-            of_user = next((one for one in found if one["pk"] != of_head["pk"]), None)
-            packed = None if of_user is None else unpacked(self._client, self.table, owner, of_user)
+            packed, (head,) = self._packed_and("S", namespace, version, user, of_head)
             return None if packed is None else UserState.from_bytes(packed), head_of(head)
 
     def all_items(self, namespace: str) -> dict[str, dict[str, Any]]:
@@ -165,10 +201,35 @@ class DynamoOnlineStore:
         """
         texts = _texts(profiles)
         self._write(put(key("P", namespace, name) | {"json": {"S": text}}) for name, text in texts.items())
+        erased = {one.digest for one in self.erasures(namespace)}  # last, as of `append_events`
+        self._write(delete(key("P", namespace, name)) for name in texts if digest_of(namespace, name) in erased)
 
     def all_user_profiles(self, namespace: str) -> dict[str, dict[str, Any]]:
         """See `OnlineStore.all_user_profiles`."""
         return self._all_described("P", namespace)
+
+    def held(self, namespace: str, user: str, *, limit: int) -> Held:
+        """See `OnlineStore.held`."""
+        with _reading("event or profile"):
+            return erasure_items.held(self._client, self.table, namespace, user, limit)
+
+    def erase_user(self, namespace: str, user: str, *, versions: Collection[str]) -> Erased:
+        """See `OnlineStore.erase_user`."""
+        with _reading("event or erasure"):
+            return erasure_items.erase(self._client, self.table, namespace, user, versions)
+
+    def erasures(self, namespace: str) -> list[Erasure]:
+        """See `OnlineStore.erasures`."""
+        with _reading("erasure"):
+            return erasure_items.erasures(self._client, self.table, namespace)
+
+    def erasures_of(self, namespace: str, users: Collection[str]) -> dict[str, Erasure]:
+        """See `OnlineStore.erasures_of`."""
+        with _reading("erasure"):
+            return erasure_items.erasures_of(self._client, self.table, namespace, users)
+
+    def purge(self) -> None:
+        """See `OnlineStore.purge`; DynamoDB keeps no log of its own but for backups."""
 
     def check(self) -> None:
         """See `OnlineStore.check`."""
@@ -182,12 +243,36 @@ class DynamoOnlineStore:
         if self.queue is not None:
             self.queue.close()
 
-    def _put_packed(self, kind: str, owner: str, records: Iterable[tuple[str, UserState | StoredList]]) -> None:
-        put_packed(self._client, self.table, kind, owner, records)
+    def _put_packed(
+        self,
+        kind: str,
+        namespace: str,
+        version: str,
+        records: Iterable[tuple[str, UserState | StoredList]],
+        erasures: int,
+    ) -> None:
+        owner, before = f"{namespace}#{version}", self.erasures(namespace)
+        is_erased = left_out(namespace, before, erasures)
+        kept = (one for one in records if not is_erased(one[0]))
+        put_packed(self._client, self.table, kind, owner, kept, {"erasures": {"N": str(erasures)}} if erasures else {})
+        if late := {one.digest for one in self.erasures(namespace) if one.number > newest(before)}:
+            erasure_items.remove_older(self._client, self.table, kind, owner, late)
 
-    def _packed(self, kind: str, owner: str, user: str) -> bytes | None:
+    def _packed(self, kind: str, namespace: str, version: str, user: str) -> bytes | None:
         with _reading("user state or list"):
-            return get_packed(self._client, self.table, kind, owner, user)
+            return self._packed_and(kind, namespace, version, user)[0]
+
+    def _packed_and(
+        self, kind: str, namespace: str, version: str, user: str, *others: Item
+    ) -> tuple[bytes | None, list[Item | None]]:
+        """Return a record, unless its user was erased since it was made, and other items, by one read."""
+        owner, tombstone = f"{namespace}#{version}", tombstone_key(namespace, user)
+        wanted = [key(kind, owner, user), tombstone, *others]
+        found = {one["pk"]["S"]: one for one in read_items(self._client, self.table, wanted)}
+        record, erasure, *rest = (found.get(one["pk"]["S"]) for one in wanted)
+        if record is None or erasure_items.is_older(record, erasure):
+            return None, rest
+        return unpacked(self._client, self.table, owner, record), rest
 
     def _all_described(self, kind: str, namespace: str) -> dict[str, dict[str, Any]]:
         with _reading("item or profile"):
@@ -199,6 +284,19 @@ class DynamoOnlineStore:
 
     def _write(self, writes: Iterable[dict[str, Any]]) -> None:
         write_items(self._client, self.table, writes)
+
+
+def _is_older(stored: StoredEvent, erased: Mapping[str, Erasure]) -> bool:
+    erasure = erased.get(stored.event.user)
+    return erasure is not None and erasure.covers(stored.position, stored.event.timestamp_s)
+
+
+def _distinct(events: Sequence[Event]) -> list[Event]:
+    """Leave out those whose id one before them has."""
+    distinct: dict[str, Event] = {}
+    for one in events:
+        distinct.setdefault(one.event_id, one)
+    return list(distinct.values())
 
 
 def _texts(described: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

@@ -31,10 +31,15 @@ class S3LogFiles:
     """
 
     def __init__(self, place: str, client: Client) -> None:
+        self._place, self._client = place, client
         self._objects = Objects(place, client)
 
     def __str__(self) -> str:
         return self._objects.url("")
+
+    def table(self, name: str) -> S3LogFiles:
+        """See `LogFiles.table`."""
+        return S3LogFiles(f"{self._place.rstrip('/')}/{name}", self._client)
 
     def locked(self, namespace: str) -> AbstractContextManager[None]:
         """S3 has no locks: two that add the same create the same names, and one of them nothing."""
@@ -60,18 +65,14 @@ class S3LogFiles:
 
     def create(self, namespace: str, name: str, write: Callable[[BinaryIO], object]) -> None:
         """See `LogFiles.create`."""
-        with TemporaryFile() as file:
-            with storing("writing to the temporary folder"):
-                write(cast(BinaryIO, file))
-                file.seek(0)
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            # The same events packed by another release may be other bytes: whichever is there holds them.
-            with (
-                mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages,
-                memoryview(pages) as content,
-                suppress(ConflictError),
-            ):
-                self._objects.create(_folder(namespace) + name, b"", content, sha256)
+        # The same events packed by another release may be other bytes: whichever is there holds them.
+        with _content(write) as (content, sha256), suppress(ConflictError):
+            self._objects.create(_folder(namespace) + name, b"", content, sha256)
+
+    def replace(self, namespace: str, name: str, write: Callable[[BinaryIO], object]) -> None:
+        """See `LogFiles.replace`."""
+        with _content(write) as (content, sha256):
+            self._objects.replace(_folder(namespace) + name, content, sha256)
 
     def remove(self, namespace: str, names: list[str]) -> None:
         """See `LogFiles.remove`."""
@@ -80,3 +81,15 @@ class S3LogFiles:
 
 def _folder(namespace: str) -> str:
     return f"ns={check_name('namespace', namespace)}/"
+
+
+@contextmanager
+def _content(write: Callable[[BinaryIO], object]) -> Iterator[tuple[memoryview, str]]:
+    """Give what is written, and its hash, from a temporary file."""
+    with TemporaryFile() as file:
+        with storing("writing to the temporary folder"):
+            write(cast(BinaryIO, file))
+            file.seek(0)
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages, memoryview(pages) as content:
+            yield content, sha256

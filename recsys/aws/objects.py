@@ -108,9 +108,9 @@ class Objects:
         """
         try:
             if len(head) + len(body) <= PART_BYTES:
-                self._put(key, head + bytes(body), sha256)
+                self._put(key, head + bytes(body), sha256, IfNoneMatch="*")
             else:
-                self._put_in_parts(key, head, body)
+                self._put_in_parts(key, head, body, IfNoneMatch="*")
         except AwsError as error:
             found = self.sha256(key)
             if found is None:
@@ -118,11 +118,18 @@ class Objects:
             if found != sha256:
                 raise ConflictError(f"{self.url(key)} exists already, with another content") from error
 
-    def _put(self, key: str, content: bytes, sha256: str) -> None:
-        checksum = b64encode(bytes.fromhex(sha256)).decode()
-        self._call("PutObject", Key=self._prefix + key, Body=content, ChecksumSHA256=checksum, IfNoneMatch="*")
+    def replace(self, key: str, body: memoryview, sha256: str) -> None:
+        """Store an object in the place of whatever has its key."""
+        if len(body) <= PART_BYTES:
+            self._put(key, bytes(body), sha256)
+        else:
+            self._put_in_parts(key, b"", body)
 
-    def _put_in_parts(self, key: str, head: bytes, body: memoryview) -> None:
+    def _put(self, key: str, content: bytes, sha256: str, **condition: str) -> None:
+        checksum = b64encode(bytes.fromhex(sha256)).decode()
+        self._call("PutObject", Key=self._prefix + key, Body=content, ChecksumSHA256=checksum, **condition)
+
+    def _put_in_parts(self, key: str, head: bytes, body: memoryview, **condition: str) -> None:
         place = {"Key": self._prefix + key}
         upload = place | {
             "UploadId": self._call("CreateMultipartUpload", **place, ChecksumAlgorithm="SHA256")["UploadId"]
@@ -137,7 +144,7 @@ class Objects:
         try:
             with ThreadPoolExecutor(THREADS) as pool:
                 parts = list(pool.map(send, range(0, len(head) + len(body), PART_BYTES)))
-            self._call("CompleteMultipartUpload", **upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*")
+            self._call("CompleteMultipartUpload", **upload, MultipartUpload={"Parts": parts}, **condition)
         except BaseException:
             with suppress(StorageError):  # what is not aborted is paid for until somebody does
                 self._call("AbortMultipartUpload", **upload)

@@ -34,42 +34,42 @@ def get_item(client: Client, table: str, wanted: Item) -> Item | None:
 
 
 def put_packed(
-    client: Client, table: str, kind: str, owner: str, records: Iterable[tuple[str, UserState | StoredList]]
+    client: Client,
+    table: str,
+    kind: str,
+    owner: str,
+    records: Iterable[tuple[str, UserState | StoredList]],
+    more: Item,
 ) -> None:
-    """Store or overwrite a stream of records by user."""
+    """Store or overwrite a stream of records by user, each with more attributes."""
 
     def puts() -> Iterator[dict[str, Any]]:
         for user, one in records:
             packed = one.to_bytes()
             whole = len(packed) <= _PART_BYTES
-            yield put(key(kind, owner, user) | ({"packed": {"B": packed}} if whole else parted(packed)))
+            yield put(key(kind, owner, user) | more | ({"packed": {"B": packed}} if whole else parted(packed)))
 
     def parted(packed: bytes) -> Item:
         """Store the parts, named by what they hold: complete before the item that names them, never overwritten."""
         starts = range(0, len(packed), _PART_BYTES)
         named = {"parts": {"S": hashlib.sha256(packed).hexdigest()}, "count": {"N": str(len(starts))}}
         parts = ({"packed": {"B": packed[start : start + _PART_BYTES]}} for start in starts)
-        keys = _part_keys(owner, named)
+        keys = part_keys(owner, named)
         write_items(client, table, (put(one | part) for one, part in zip(keys, parts, strict=True)))
         return named
 
     write_items(client, table, puts())
 
 
-def get_packed(client: Client, table: str, kind: str, owner: str, user: str) -> bytes | None:
-    """Return a record's bytes; KeyError, TypeError or ValueError if the item is another, or lacks a part."""
-    item = get_item(client, table, key(kind, owner, user))
-    return None if item is None else unpacked(client, table, owner, item)
-
-
 def unpacked(client: Client, table: str, owner: str, item: Item) -> bytes:
     """Return the bytes of a record's item, from its parts where it has some; errors as of `get_packed`."""
     if "packed" in item:
         return bytes(item["packed"]["B"])
-    keys = _part_keys(owner, item)
+    keys = part_keys(owner, item)
     parts = {one["sk"]["S"]: one["packed"]["B"] for one in read_items(client, table, keys)}
     return b"".join(parts[one["sk"]["S"]] for one in keys)
 
 
-def _part_keys(owner: str, named: Item) -> list[Item]:
+def part_keys(owner: str, named: Item) -> list[Item]:
+    """Return the keys of the parts that a record's item names."""
     return [key(PARTS, owner, f"{named['parts']['S']}#{number}") for number in range(int(named["count"]["N"]))]

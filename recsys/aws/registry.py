@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 from recsys.artifacts.manifest import ArtifactManifest, check_name
-from recsys.artifacts.registry import Pointer
+from recsys.artifacts.registry import Pointer, read_experiment
 from recsys.aws.batches import Item, query
 from recsys.aws.client import AwsError, Client, tries
 from recsys.aws.packed_items import get_item
 from recsys.errors import ArtifactError, ConflictError, NoModelError, StorageError
 
 CURRENT = "current"
+EXPERIMENT = "experiment"
 _MEND = "Restore the table to a point in time, or remove the items of the namespace and publish again"
 _PATIENCE_S = 2.0  # while transactions of others hold the same items
 _LOOKING_S = 5.0  # after a lost answer: a breaker lets nothing through for the first 3 s
 
 
 class DynamoModelRegistry:
-    """Pointers as items: partition ``M#namespace``, sort keys ``current``, ``00000001``, ``00000002``, ...
+    """Pointers as items: partition ``M#namespace``, sort keys ``current``, ``00000001``, ... and ``experiment``.
 
     Each carries a hash of itself, and the mark of the call that wrote it: a call whose answer is lost finds out by it
     whether it moved the pointer. Every read is strongly consistent.
@@ -71,6 +73,19 @@ class DynamoModelRegistry:
         values = {":pk": _partition(namespace), ":first": _key(1), ":last": _key(now.sequence)}
         found = {item["sk"]["S"]: item for item in self._query("pk = :pk AND sk BETWEEN :first AND :last", values)}
         return [self._entry(namespace, n, found.get(_key(n))) for n in range(1, now.sequence + 1)]
+
+    def experiment(self, namespace: str) -> dict[str, Any] | None:
+        """See `ModelRegistry.experiment`."""
+        item = self._get(namespace, EXPERIMENT)
+        place = f"item {EXPERIMENT} of {_partition(namespace)} in table {self.table}"
+        return None if item is None else read_experiment(item.get("document", {}).get("S", "").encode(), place)
+
+    def put_experiment(self, namespace: str, document: Mapping[str, Any]) -> None:
+        """See `ModelRegistry.put_experiment`."""
+        item = {"pk": {"S": _partition(namespace)}, "sk": {"S": EXPERIMENT}}
+        with self._explained():
+            text = json.dumps(dict(document))
+            self._client.call("PutItem", TableName=self.table, Item=item | {"document": {"S": text}})
 
     def _require(self, namespace: str, expected: int) -> Pointer | None:
         now = self.current(namespace)

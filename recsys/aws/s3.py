@@ -72,6 +72,9 @@ class S3ArtifactStore:
             self._objects.remove([folder + MANIFEST])
             self._objects.remove([folder + name for name in self._objects.names(folder)])
 
+    def sweep(self, namespace: str) -> None:
+        """See `ArtifactStore.sweep`; whatever is left is among `versions`."""
+
     def _put(self, folder: str, manifest: ArtifactManifest, arrays: Mapping[str, NDArray[Any]]) -> None:
         if self._objects.sha256(f"{folder}/{MANIFEST}") is not None:
             raise ConflictError(

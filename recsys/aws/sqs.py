@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from recsys.aws.client import Client
 from recsys.errors import StorageError
 from recsys.serving.online import StoredEvent
+
+if TYPE_CHECKING:
+    from recsys.impressions import ImpressionEvent
 
 MESSAGE_BYTES = 200_000
 """A message is packed up to this size; SQS takes 256 KiB of any account."""
@@ -17,6 +21,8 @@ MESSAGE_BYTES = 200_000
 
 class SqsEventQueue:
     """See `EventQueue`. A message is JSON: ``{"namespace": ..., "events": [{"position": ..., "event_id": ...}]}``.
+
+    One of impressions has them, as rows of `ImpressionEvent`, under the name ``impressions`` instead.
 
     IAM actions on the queue: sqs:SendMessage and sqs:GetQueueUrl.
 
@@ -34,7 +40,15 @@ class SqsEventQueue:
 
     def send(self, namespace: str, events: Sequence[StoredEvent]) -> None:
         """See `EventQueue.send`."""
-        for body in _bodies(namespace, events):
+        self._send(_bodies(namespace, "events", map(_text, events)))
+
+    def send_impressions(self, namespace: str, impressions: Sequence[ImpressionEvent]) -> None:
+        """See `EventQueue.send_impressions`."""
+        rows = (json.dumps(one.row(), allow_nan=False, separators=(",", ":")) for one in impressions)
+        self._send(_bodies(namespace, "impressions", rows))
+
+    def _send(self, bodies: Iterable[str]) -> None:
+        for body in bodies:
             answer = self._client.call("SendMessage", QueueUrl=self._url, MessageBody=body)
             if answer.get("MD5OfMessageBody") != hashlib.md5(body.encode(), usedforsecurity=False).hexdigest():
                 raise StorageError(f"queue {self._queue} does not say that it holds a message. Send it again")
@@ -60,12 +74,11 @@ class SqsEventQueue:
         return url
 
 
-def _bodies(namespace: str, events: Sequence[StoredEvent]) -> Iterator[str]:
-    """Pack events into as few messages as their size allows; all signs are ASCII, for SQS refuses some others."""
-    head = f'{{"namespace":{json.dumps(namespace)},"events":['
+def _bodies(namespace: str, kind: str, texts: Iterable[str]) -> Iterator[str]:
+    """Pack JSON into as few messages as their size allows; all signs are ASCII, for SQS refuses some others."""
+    head = f'{{"namespace":{json.dumps(namespace)},"{kind}":['
     packed, size = list[str](), 0
-    for one in events:
-        text = _text(one)
+    for text in texts:
         if packed and size + len(text) > MESSAGE_BYTES:
             yield f"{head}{','.join(packed)}]}}"
             packed, size = [], 0

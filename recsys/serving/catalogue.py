@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from threading import RLock
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,8 +39,10 @@ class Catalogue:
         self.head, self.is_known = CatalogueHead(), False
         self.removed: frozenset[str] = frozenset()
         self._table: Table | None = None
-        self._shown: tuple[str, frozenset[str], NDArray[np.bool_] | None] | None = None
-        self._view: View | None = None
+        # By model, as lists come from several at a time, and gone with it.
+        self._shown: WeakKeyDictionary[ServedModel, tuple[frozenset[str], NDArray[np.bool_] | None]]
+        self._views: WeakKeyDictionary[ServedModel, View]
+        self._shown, self._views = WeakKeyDictionary(), WeakKeyDictionary()
 
     def refresh(self, head: CatalogueHead) -> None:
         """Take note of every change up to a head that was just read; stay as it is where that fails."""
@@ -57,16 +60,16 @@ class Catalogue:
 
     def shown(self, model: ServedModel) -> NDArray[np.bool_] | None:
         """Return which items of a model were not deleted; None if none was."""
-        kept = self._shown
-        if kept is None or kept[0] != model.manifest.version or kept[1] is not self.removed:
+        kept = self._shown.get(model)
+        if kept is None or kept[0] is not self.removed:
             removed = self.removed
             rows = [row for item in removed if (row := model.items.row(item)) >= 0]
             bits = None
             if rows:
                 bits = np.ones(len(model.items), np.bool_)
                 bits[rows] = False
-            self._shown = kept = (model.manifest.version, removed, bits)
-        return kept[2]
+            self._shown[model] = kept = (removed, bits)
+        return kept[1]
 
     def view(self, model: ServedModel) -> View:
         """Return the catalogue beside the rows of a model."""
@@ -76,9 +79,9 @@ class Catalogue:
         with self._lock:
             if self._table is None:
                 self._table = self._read(Table.empty(self.head.fields), self.head)
-            view = self._view
-            if view is None or view.model is not model or view.table is not self._table:
-                self._view = view = View(model, self._table, self.shown(model), view)
+            view = self._views.get(model)
+            if view is None or view.table is not self._table:
+                self._views[model] = view = View(model, self._table, self.shown(model), view)
             return view
 
     def _read(self, table: Table, head: CatalogueHead) -> Table:

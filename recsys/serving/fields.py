@@ -15,6 +15,9 @@ MAX_FIELDS, MAX_NAME, MAX_VALUES = 64, 64, 256
 
 LARGEST_METADATA_BYTES = 32_768
 
+RESERVED = ("k", "cursor", "include")
+"""Parameters of a list's query, where all others are fields."""
+
 Value = str | float | bool
 
 
@@ -25,6 +28,10 @@ def checked_fields(fields: Mapping[str, str]) -> dict[str, str]:
     for name, kind in fields.items():
         if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
             raise DataError(f"a name of a field has 1 to {MAX_NAME} printable characters", field="fields")
+        if name in RESERVED:
+            raise DataError(
+                "means something else in the query of a list: call the field otherwise", field=f"fields.{name}"
+            )
         if kind not in KINDS:
             raise DataError(f"no such kind; there are {', '.join(KINDS)}", field=f"fields.{name}")
     return dict(fields)

@@ -14,7 +14,7 @@ from recsys.errors import ArtifactError, DataError, StorageError
 from recsys.events import LARGEST_VALUE
 from recsys.ids import encode_id
 from recsys.serving.loader import ServedModel
-from recsys.serving.online import CatalogueHead, OnlineStore, UserState
+from recsys.serving.online import NO_END, CatalogueHead, OnlineStore, UserState
 
 RECENT_EVENTS = 200
 """Newest events of a user that the vector is solved from; items of older ones are left out of the list all the same."""
@@ -68,6 +68,8 @@ class Knowledge(NamedTuple):
         Items of events that the model does not have.
     head : CatalogueHead, optional
         Of the catalogue, if it was read along.
+    through : int
+        Position of the newest event.
     """
 
     state: UserState | None
@@ -77,6 +79,7 @@ class Knowledge(NamedTuple):
     degraded: bool = False
     unmodelled: frozenset[str] = frozenset()
     head: CatalogueHead | None = None
+    through: int = 0
 
     @classmethod
     def nothing(cls, *, degraded: bool = False) -> Knowledge:
@@ -84,20 +87,27 @@ class Knowledge(NamedTuple):
         return cls(None, _NO_ROWS, np.empty(0, np.float32), _NO_ROWS, degraded)
 
     @classmethod
-    def of(cls, user: str, namespace: str, model: ServedModel, online: OnlineStore) -> Knowledge:
-        """Ask the online store; nothing is known, and `degraded`, where it is out of reach or holds something else."""
+    def of(cls, user: str, namespace: str, model: ServedModel, online: OnlineStore, through: int = NO_END) -> Knowledge:
+        """Ask the online store what it knows up to an event.
+
+        Nothing is known, and `degraded`, where the store is out of reach or holds something else.
+        """
+        since = model.events_through
         try:
             state, head = online.user_and_head(namespace, model.manifest.version, user)
             _check_fits(state, model)
-            recent = online.recent_events(namespace, user, after=model.events_through, limit=RECENT_EVENTS)
-            had = online.recent_items(namespace, user, after=model.events_through)
+            stored = online.recent_events(namespace, user, after=since, through=through, limit=RECENT_EVENTS)
+            through = stored[-1].position if stored else since
+            had = {one.event.item for one in stored}
+            if len(stored) == RECENT_EVENTS:  # there may be older ones
+                had.update(online.recent_items(namespace, user, after=since, through=through))
         except (StorageError, ArtifactError):  # out of reach, or not what was stored
             return cls.nothing(degraded=True)
-        recent.sort(key=lambda one: one.timestamp_s)
+        recent = sorted((one.event for one in stored), key=lambda one: one.timestamp_s)
         rows, weights, _ = _known(model, [(one.item, one.value) for one in recent])
         had_rows, _, unmodelled = _known(model, [(item, 1.0) for item in had])
         seen = _distinct(state.items if state else _NO_ROWS, had_rows)
-        return cls(state, rows, weights, seen, unmodelled=unmodelled, head=head)
+        return cls(state, rows, weights, seen, unmodelled=unmodelled, head=head, through=through)
 
     def then(self, session: Sequence[SessionEvent], model: ServedModel) -> Knowledge:
         """Return the same with the events of a session after all others."""

@@ -14,6 +14,7 @@ from recsys.serving.catalogue import Catalogue
 from recsys.serving.loader import ServedModel
 
 if TYPE_CHECKING:
+    from recsys.serving.paging import Page
     from recsys.serving.rules import Rules
 
 Search = Callable[
@@ -23,11 +24,15 @@ Search = Callable[
 
 
 class RankedItem(NamedTuple):
-    """One place of a list: the item, its score and, in a word, why it is there."""
+    """One place of a list: the item, its score and, in a word, why it is there.
+
+    Where places are explored also the probability that this item is at this place.
+    """
 
     item: str
     score: float
     reason: str
+    propensity: float | None = None
 
 
 class Ranking(NamedTuple):
@@ -42,6 +47,8 @@ class Ranking(NamedTuple):
         Items that the list may not have and the model does not know.
     like : str, optional
         The item that the list is like.
+    new : frozenset of str, optional
+        The only ones that the list may have of the items the model does not know.
     """
 
     model: ServedModel
@@ -49,10 +56,19 @@ class Ranking(NamedTuple):
     search: Search
     unmodelled: frozenset[str] = frozenset()
     like: str | None = None
+    new: frozenset[str] | None = None
+
+    def may_have(self, item: str) -> bool:
+        """Whether an item that the model does not know may be in the list."""
+        return item not in self.unmodelled and (self.new is None or item in self.new)
 
 
-def listed(ranking: Ranking, catalogue: Catalogue, k: int, rules: Rules | None, now_s: float) -> list[RankedItem]:
-    """Return k items, or as many as there are: those of the model by rank, then new ones.
+Found = list[tuple[int, RankedItem]]
+"""Items of a list by their rows in the model; -1 for those it does not know."""
+
+
+def listed(ranking: Ranking, catalogue: Catalogue, k: int, rules: Rules | None, page: Page) -> Found:
+    """Return k items, or as many as there are: of the model by rank, then new ones, none of pages before.
 
     Raises
     ------
@@ -65,36 +81,55 @@ def listed(ranking: Ranking, catalogue: Catalogue, k: int, rules: Rules | None, 
     """
     if ranking.like in catalogue.removed:
         raise UnknownItemError(f"item {ranking.like!r} was deleted")
+    ranking = ranking._replace(unmodelled=ranking.unmodelled.union(page.items))
     if rules is not None:
-        return _under_rules(ranking, catalogue, k, rules, now_s)
-    rows, scores = ranking.search(k, catalogue.shown(ranking.model), None)
+        return _under_rules(ranking, catalogue, k, rules, page)
+    rows, scores = ranking.search(k, _open(catalogue.shown(ranking.model), ranking.model, page), None)
     items = ranking.model.items
     found = [
-        RankedItem(items.id(row), score, ranking.strategy)
+        (row, RankedItem(items.id(row), score, ranking.strategy))
         for row, score in zip(rows.tolist(), scores.tolist(), strict=True)
         if row >= 0
     ]
     if len(found) < k and catalogue.head.revision:
-        with suppress(StorageError, ArtifactError):  # a list that is shorter than it could be
+        # A list that is shorter than it could be; a walk would end too early.
+        with suppress(*(() if page.began else (StorageError, ArtifactError))):
             found += _new(ranking, catalogue, k - len(found))
     return found
 
 
-def _new(ranking: Ranking, catalogue: Catalogue, count: int) -> list[RankedItem]:
+def _open(shown: NDArray[np.bool_] | None, model: ServedModel, page: Page) -> NDArray[np.bool_] | None:
+    """Return which items of the model are neither deleted nor served; None if all are."""
+    if not page.rows:
+        return shown
+    bits = np.ones(len(model.items), np.bool_) if shown is None else shown.copy()
+    bits[list(page.rows)] = False
+    return bits
+
+
+def _new(ranking: Ranking, catalogue: Catalogue, count: int) -> Found:
     """Return the newest of the items that the model does not know."""
     from recsys.serving.arranging import NEW
 
     view = catalogue.view(ranking.model)
-    items = (item for item in map(view.id, view.new) if item not in ranking.unmodelled)
-    return [RankedItem(item, 0.0, NEW) for item, _ in zip(items, range(count), strict=False)]
+    items = filter(ranking.may_have, map(view.id, view.new))
+    return [(-1, RankedItem(item, 0.0, NEW)) for item, _ in zip(items, range(count), strict=False)]
 
 
-def _under_rules(ranking: Ranking, catalogue: Catalogue, k: int, rules: Rules, now_s: float) -> list[RankedItem]:
+def _under_rules(ranking: Ranking, catalogue: Catalogue, k: int, rules: Rules, page: Page) -> Found:
     from recsys.serving.arranging import arranged
     from recsys.serving.rules import terms_of
 
     view = catalogue.view(ranking.model)
-    terms = terms_of(rules, view, now_s)
-    without = view.rows([*rules.exclude, *ranking.unmodelled])
+    terms = terms_of(rules, view, page.now_s)
+    without = view.rows([*rules.exclude, *ranking.unmodelled]) + list(page.rows)
+    if ranking.new is not None:
+        without += [row for row in view.new if not ranking.may_have(view.id(row))]
     places = arranged(ranking.search, view, rules, terms, without, k)
-    return [RankedItem(view.id(one.row), one.score, one.reason or ranking.strategy) for one in places]
+    return [
+        (
+            one.row if one.row < view.n_model else -1,
+            RankedItem(view.id(one.row), one.score, one.reason or ranking.strategy),
+        )
+        for one in places
+    ]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.serving.fold_in import FoldedIn
+from recsys.serving.listing import Found
 from recsys.serving.loader import ServedModel
 from recsys.serving.query import Query
 
@@ -59,6 +60,7 @@ class ScoredItems(NamedTuple):
     model_created_at: str
     strategy: str
     degraded: bool = False
+    variant: str | None = None
 
 
 def scored(model: ServedModel, query: Query, rows: NDArray[np.int32], *, explain: bool) -> tuple[ScoredItem, ...]:
@@ -78,6 +80,13 @@ def scored(model: ServedModel, query: Query, rows: NDArray[np.int32], *, explain
             rows.tolist(), predictions.tolist(), raw.tolist(), explained, strict=True
         )
     )
+
+
+def explained(model: ServedModel, query: Query, found: Found) -> tuple[ScoredItem, ...]:
+    """Predict and explain the items of a list; of those the model does not know there is nothing to say."""
+    rows = np.array([row for row, _ in found if row >= 0], np.int32)
+    predicted = iter(scored(model, query, rows, explain=True))
+    return tuple(next(predicted) if row >= 0 else ScoredItem(one.item, 0.0, 0.0, ()) for row, one in found)
 
 
 def _explained(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
+from weakref import ref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,13 +29,16 @@ class View:
     table : Table
     shown : ndarray of shape (n_model,), bool, optional
         Which items of the model were not deleted.
+    before : View, optional
+        Of the same model.
     """
 
     def __init__(self, model: ServedModel, table: Table, shown: Bits | None, before: View | None = None) -> None:
-        self.model, self.table, self.shown = model, table, shown
+        self.table, self.shown = table, shown
+        self._model = ref(model)  # who keeps a view for a model's sake shall not keep the model
         self.items, self.n_model = model.items, len(model.items)
         known: NDArray[np.int32] = np.empty(0, np.int32)
-        if before is not None and before.model is model and before.table.ids is table.ids:
+        if before is not None and before.table.ids is table.ids:
             known = before.of_model[: table.n_rows]
         self.of_model: NDArray[np.int32] = np.concatenate(
             [known, model.items.encode(table.ids[len(known) : table.n_rows])]
@@ -79,7 +83,9 @@ class View:
 
     def directions(self, rows: Sequence[int]) -> NDArray[np.float64]:
         """Return the vectors of items of the model at length 1, or 0."""
-        vectors = self.model.factors.item_vectors[rows].astype(np.float64)
+        model = self._model()
+        assert model is not None  # the ranking of the request has it
+        vectors = model.factors.item_vectors[rows].astype(np.float64)
         lengths = np.sqrt((vectors * vectors).sum(axis=1))
         return vectors / np.where(lengths > 0, lengths, 1.0)[:, None]
 

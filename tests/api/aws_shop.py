@@ -26,6 +26,7 @@ class AwsShop(Shop):
             "RECSYS_ONLINE": f"dynamodb://{aws.table()}",
             "RECSYS_QUEUE": f"sqs://{name}",
             "RECSYS_CACHE": f"{folder}/cache",
+            "RECSYS_SECRET": "the same for every server of the shop",
             "RECSYS_EVENTS": f"file:{folder}/events",
         }
 
@@ -34,7 +35,7 @@ class AwsShop(Shop):
 
     def stored(self, user):
         """Return the ids of all events the online store has of a user."""
-        return [one.event_id for one in self.online.recent_events("shop", user, after=0, limit=10**6)]
+        return [one.event.event_id for one in self.online.recent_events("shop", user, after=0, limit=10**6)]
 
     def logged(self):
         """Bring the queue into the log, as Lambda does; return the ids of all events the next model learns from."""

@@ -113,7 +113,7 @@ def forget_wiring():
     """Make the next request the first of its container."""
     from chalicelib import wiring
 
-    for made in (wiring.warm_up, wiring.gate, wiring.service, wiring.stores):
+    for made in (wiring.warm_up, wiring.gate, wiring.service, wiring.stores, wiring.cursor_key):
         made.__wrapped__.cache_clear()
 
 
@@ -187,6 +187,17 @@ def server(long_lived_shop):
 
     for line in log.read_text().splitlines():  # nothing but the lines of requests, and each of them whole
         check_line(line, app.routes)
+
+
+@pytest.fixture(scope="module")
+def bookshop(tmp_path_factory):
+    """Publish what the examples of the OpenAPI document are about."""
+    from bookshop import publish_bookshop
+
+    shop = Shop(tmp_path_factory.mktemp("bookshop"))
+    publish_bookshop(shop)
+    yield shop
+    shop.online.close()
 
 
 @pytest.fixture

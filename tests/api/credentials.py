@@ -35,7 +35,7 @@ def token(key, algorithm="RS256", kid="rs", **claims):
     said = {"iss": ISSUER, "aud": AUDIENCE, "exp": now + 600, "nbf": now - 1, "sub": "secret-subject"}
     said |= {"scope": " ".join(SCOPES), "namespaces": "*"}
     said = {name: value for name, value in (said | claims).items() if value is not None}
-    return {"authorization": f"Bearer {jwt.encode(said, key, algorithm, headers={'kid': kid})}"}
+    return {"authorization": f"Bearer {jwt.encode(said, key, algorithm, headers={'kid': kid} if kid else None)}"}
 
 
 def b64(part):

@@ -16,7 +16,7 @@ PROPERTIES = {
     "traceparent": "00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}",
     "method": "GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS|other",
     "namespace": "shop|films|small|big",
-    "strategy": "als|fm|machine|fold_in|context|popular|similar",
+    "strategy": "als|fm|machine|fold_in|context|popular|similar|trending|no_history",
     "model_version": r"\d{8}T\d{6}Z-[0-9a-f]{8}",
     "error": "[ -~]{1,1000}",
 }

@@ -132,7 +132,7 @@ def test_one_thread_looks_while_the_others_go_on():
     store = Slow()
     mine = key(store)
     ring = Keyring(store, refresh_s=5.0)
-    first = [threading.Thread(target=ring.find, args=("x",)) for _ in range(2)]  # both wait, one looks
+    first = [threading.Thread(target=ring.find, args=("x", "x")) for _ in range(2)]  # both wait, one looks
     for one in first:
         one.start()
     assert store.looking.acquire(timeout=10)
@@ -142,10 +142,10 @@ def test_one_thread_looks_while_the_others_go_on():
     assert not store.looking.acquire(blocking=False)
     store.free.clear()
     ring.refresh_s = 0.0
-    late = threading.Thread(target=ring.find, args=("x",))
+    late = threading.Thread(target=ring.find, args=("x", "x"))
     late.start()
     assert store.looking.acquire(timeout=10)
-    assert ring.find(f"{1:012x}").scopes == ("read",)  # nobody waits for who looks
+    assert ring.find(f"{1:012x}", sha256(SECRET.encode()).hexdigest()).scopes == ("read",)  # nobody waits for who looks
     store.free.set()
     late.join()
     assert mine
@@ -196,3 +196,23 @@ def test_pages_of_listed_origins_may_ask_and_no_others(shop, start_server, monke
                 answer = server.request(method, "/v1/shop/popular", headers={**asked, **mine, "origin": origin})
                 assert "access-control-allow-origin" not in answer.headers
                 assert answer.status == (405 if method == "OPTIONS" else 200)
+
+
+def test_the_app_itself_answers_for_origins(api, monkeypatch):
+    monkeypatch.setenv("RECSYS_CORS", "https://shop.example")
+    assert "vary" in api.get("/v1/shop/popular").headers
+    sent = {"requestContext": {"httpMethod": "OPTIONS", "resourcePath": "/v1/{ns}/popular"}, "stageVariables": None}
+    sent |= {"headers": {"Origin": "https://shop.example"}, "pathParameters": {"ns": "shop"}, "body": None}
+    answer = api.app(sent | {"multiValueQueryStringParameters": None}, SimpleNamespace(aws_request_id="1"))
+    assert (answer["statusCode"], answer["body"]) == (204, "")
+    assert answer["headers"]["Access-Control-Allow-Methods"] == "GET"
+    assert api.get("/v1/shop/popular", headers={"origin": "https://shop.example"}).headers["vary"] == "Origin"
+    api.lines.take()
+
+
+def test_nobody_has_a_key_where_there_is_none():
+    gate = Gate(MemoryKeys(), "required")
+    for headers in ({"x-api-key": f"rs_{'0' * 12}_{SECRET}"}, {"authorization": "Bearer x"}):
+        with pytest.raises(Problem):
+            gate.who(headers)
+    gate.close()  # nothing was counted

@@ -48,7 +48,9 @@ def told(shop):
             if answer.status == 202:
                 users |= {one["user"] for one in body}
         lists = {user: api.get(user_path(user)).items for user in users if not user.startswith("user ")}
-        recent = {user: shop.online.recent_events("shop", user, after=0, limit=10**6) for user in users}
+        recent = {
+            user: [one.event for one in shop.online.recent_events("shop", user, after=0, limit=10**6)] for user in users
+        }
     return answers, recent, lists
 
 

@@ -150,7 +150,7 @@ def test_as_many_bytes_and_events_as_fit(api):
         *(
             '{"a": -1e999}',
             '{"a": ' + "9" * 5000 + "}",
-            '{"a": -' + "9" * 21 + "}",
+            '{"a": -' + "9" * 309 + "}",
             '{"a": 0x10}',
             '{"a": 01}',
             '{"a": +1}',
@@ -175,6 +175,15 @@ def test_what_is_not_one_json_object_is_refused(api, body, as_base64):
             return  # no bytes can say this
         body = base64.b64encode(data).decode()
     check_problem(api.post(body, base64=as_base64), 400)
+
+
+def test_a_whole_number_of_many_digits_is_a_number(api):
+    assert api.post(json.dumps({"events": [event(value=10**25)]})).status == 202
+
+
+@pytest.mark.parametrize("events", ["\ud800", [{"value": "\udfff"}], [event(timestamp="\ud800")]])
+def test_a_lone_surrogate_of_a_wrong_type_is_refused(api, events):
+    check_problem(api.post(json.dumps({"events": events})), 422)
 
 
 def test_the_gateway_may_send_base64(api):

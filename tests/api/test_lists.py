@@ -4,7 +4,7 @@ import pytest
 from api_client import check_problem, path_of, user_path
 from conftest import ODD_IDS
 
-ANSWER = {"items", "model_version", "strategy", "degraded", "request_id"}
+ANSWER = {"items", "model_version", "strategy", "degraded", "cursor", "variant", "request_id"}
 
 
 def same(answer, expected):

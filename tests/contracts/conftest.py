@@ -21,8 +21,14 @@ REMOTE = [f"{cloud} {client}" for cloud in CLOUDS for client in CLIENTS]
 class Sent(list):
     """A queue that keeps what it is sent: who reads the positions of DynamoDB's events reads them there."""
 
+    def __init__(self):
+        self.shown = []
+
     def send(self, namespace, events):
         self.extend(events)
+
+    def send_impressions(self, namespace, impressions):
+        self.shown.append((namespace, impressions))
 
     def check(self):
         pass

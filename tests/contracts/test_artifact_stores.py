@@ -187,3 +187,14 @@ def test_racing_promotions_get_one_number_each_and_none_is_lost(registry):
         thread.join()
     assert Counter(pointer.sequence for pointer in won) == Counter(range(1, 41))
     assert sorted(won, key=lambda pointer: pointer.sequence) == registry.history("shop")
+
+
+def test_an_experiment_is_stored_per_namespace_and_replaced_whole(registry):
+    assert registry.experiment("shop") is None
+    registry.promote(manifest(), expected=0)
+    assert registry.experiment("shop") is None
+    for document in ({"name": "é \0 😀", "variants": [{"share": 0.1}]}, {"name": "b", "ended_at": "now"}):
+        registry.put_experiment("shop", document)
+        assert registry.experiment("shop") == document
+    assert registry.experiment("other") is None
+    assert (len(registry.history("shop")), registry.namespaces()) == (1, ["shop"])

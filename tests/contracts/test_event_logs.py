@@ -2,24 +2,29 @@
 
 import csv
 
+import pyarrow as pa
 import pytest
 from clouds import CLOUDS
 from hypothesis import given
 from hypothesis import strategies as st
-from messages import records, stored
+from messages import NOON_S, records, shown_records, stored
 
 from batch_jobs.config import IngestConfig
 from batch_jobs.consumer import take_in
 from batch_jobs.event_log import EventLog
 from batch_jobs.ingest import _table
 from batch_jobs.log_files import LocalLogFiles, log_files
-from batch_jobs.log_tables import LOG_SCHEMA
+from batch_jobs.log_tables import IMPRESSION_SCHEMA, LOG_SCHEMA, impressions_table
 from recsys.aws import objects
 from recsys.aws.client import BotoClient
 from recsys.aws.log_files import S3LogFiles
 from recsys.data.events_table import EVENT_SCHEMA
 from recsys.data.sources import Rejected, read_events
 from recsys.errors import ConfigError, DataError, InsufficientDataError, NotFoundError, StorageError
+from recsys.impressions import ImpressionEvent, Shown
+from recsys.serving import MemoryOnlineStore
+
+NUMBERS = pa.schema([pa.field("ts", pa.int64()) if one.name == "ts" else one for one in IMPRESSION_SCHEMA][:-1])
 
 
 @pytest.fixture(params=["local", *CLOUDS])
@@ -99,14 +104,19 @@ def test_messages_of_the_queue_count_once_however_they_come(log):
     a, b, c = (stored("u", f"i{n}", n) for n in range(3))
     first, second = records("shop", a, b), records("shop", c, b)
     for batch in (first, second, first, [*second, *first], [*first, *second]):
-        assert take_in(log.files, batch) == []
+        assert take_in(log.files, MemoryOnlineStore(), batch) == []
     assert sorted(items(log)) == ["i0", "i1", "i2"]
     assert len(log.files.names("shop")) == 3
     assert log.read("shop").events_through == c.position
 
 
 def test_namespaces_stay_apart(log):
-    assert take_in(log.files, [*records("shop", stored("u", "i")), *records("other", stored("u", "j"))]) == []
+    assert (
+        take_in(
+            log.files, MemoryOnlineStore(), [*records("shop", stored("u", "i")), *records("other", stored("u", "j"))]
+        )
+        == []
+    )
     assert items(log) == ["i"]
     assert log.read("other").events["item_id"].to_pylist() == ["j"]
     with pytest.raises(ConfigError):
@@ -116,7 +126,7 @@ def test_namespaces_stay_apart(log):
 def test_compaction_leaves_the_events_and_one_file_a_day(log):
     days = ("dt=2001-01-01", "dt=2001-01-02")
     for n, day in enumerate(days * 2):
-        take_in(log.files, records("shop", stored("u", f"i{n}", n)))
+        take_in(log.files, MemoryOnlineStore(), records("shop", stored("u", f"i{n}", n)))
         _move(log, log.files.names("shop")[-1], day)
     before = log.read("shop")
     assert log.compact("shop") == 4
@@ -136,8 +146,8 @@ def _move(log, name, day):
 
 
 def test_compaction_ended_in_between_counts_nothing_twice_and_the_next_ends_it(log, monkeypatch):
-    take_in(log.files, records("shop", stored("u", "i1")))
-    take_in(log.files, records("shop", stored("u", "i2")))
+    take_in(log.files, MemoryOnlineStore(), records("shop", stored("u", "i1")))
+    take_in(log.files, MemoryOnlineStore(), records("shop", stored("u", "i2")))
     with monkeypatch.context() as cut:
         cut.setattr(log.files, "remove", lambda *_: None)
         log.compact("shop")
@@ -162,7 +172,7 @@ def while_it_reads(log, monkeypatch, work):
 
 def test_a_compaction_between_listing_and_reading_hides_nothing(log, monkeypatch):
     for n in range(3):
-        take_in(log.files, records("shop", stored("u", f"i{n}", n)))
+        take_in(log.files, MemoryOnlineStore(), records("shop", stored("u", f"i{n}", n)))
     while_it_reads(log, monkeypatch, lambda: EventLog(log.files).compact("shop"))
     assert items(log) == ["i0", "i1", "i2"]
     assert len(log.files.names("shop")) == 1
@@ -187,10 +197,10 @@ def test_two_compactions_at_once_lose_nothing(log, monkeypatch):
     if isinstance(log.files, LocalLogFiles):
         pytest.skip("the lock keeps them apart")
     for n in range(3):
-        take_in(log.files, records("shop", stored("u", f"i{n}", n)))
+        take_in(log.files, MemoryOnlineStore(), records("shop", stored("u", f"i{n}", n)))
 
     def beside():
-        take_in(log.files, records("shop", stored("u", "i3", 3)))
+        take_in(log.files, MemoryOnlineStore(), records("shop", stored("u", "i3", 3)))
         assert EventLog(log.files).compact("shop") == 4
 
     while_it_reads(log, monkeypatch, beside)
@@ -206,7 +216,7 @@ def test_files_that_vanish_for_ever_end_in_an_error(log, monkeypatch):
 
 @pytest.mark.parametrize("compacted", [False, True])
 def test_a_damaged_file_is_named(log, monkeypatch, compacted):
-    take_in(log.files, records("shop", *(stored("u", f"i{n}", n) for n in range(100))))
+    take_in(log.files, MemoryOnlineStore(), records("shop", *(stored("u", f"i{n}", n) for n in range(100))))
     if compacted:
         log.compact("shop")
     [name] = log.files.names("shop")
@@ -222,8 +232,8 @@ def test_a_damaged_file_is_named(log, monkeypatch, compacted):
 
 def test_the_newest_events_settle_before_a_model_learns_of_them(log):
     a, b, c = stored("u", "i0", 0), stored("u", "i60", 60), stored("u", "i61", 61)
-    take_in(log.files, records("shop", c))
-    take_in(log.files, records("shop", a, b))
+    take_in(log.files, MemoryOnlineStore(), records("shop", c))
+    take_in(log.files, MemoryOnlineStore(), records("shop", a, b))
     assert sorted(items(log)) == ["i0", "i60", "i61"]
     read = log.read("shop", settle_s=1)
     assert (read.events_through, read.unsettled) == (b.position, 1)
@@ -234,7 +244,7 @@ def test_the_newest_events_settle_before_a_model_learns_of_them(log):
 def test_an_event_that_is_also_in_a_file_is_not_learned_before_it_settles(log, tmp_path):
     """It is served as recent: a model that had learned of it from the file would have it twice."""
     append(log, tmp_path / "a.csv", [("u", "same", "x"), ("u", "other", "y"), ("u", "without", "")])
-    take_in(log.files, records("shop", stored("u", "old"), stored("u", "same", 90, event_id="x")))
+    take_in(log.files, MemoryOnlineStore(), records("shop", stored("u", "old"), stored("u", "same", 90, event_id="x")))
     assert sorted(items(log, settle_s=60)) == ["old", "other", "without"]
     assert sorted(items(log)) == ["old", "other", "same", "without"]
 
@@ -242,7 +252,7 @@ def test_an_event_that_is_also_in_a_file_is_not_learned_before_it_settles(log, t
 def test_other_files_are_another_digest_and_the_same_files_the_same(log):
     digests = []
     for n in range(3):
-        take_in(log.files, records("shop", stored("u", f"i{n % 2}", n % 2, event_id=f"x{n % 2}")))
+        take_in(log.files, MemoryOnlineStore(), records("shop", stored("u", f"i{n % 2}", n % 2, event_id=f"x{n % 2}")))
         digests.append(log.read("shop").files)
     assert digests[0] != digests[1] == digests[2]
 
@@ -265,7 +275,7 @@ EVENTS = st.builds(
 @given(st.lists(EVENTS, min_size=1, max_size=8))
 def test_what_comes_through_the_queue_is_what_would_have_been_drained(tmp_path_factory, events):
     log = EventLog(LocalLogFiles(tmp_path_factory.mktemp("log")))
-    assert take_in(log.files, records("shop", *events)) == []
+    assert take_in(log.files, MemoryOnlineStore(), records("shop", *events)) == []
     expected = sorted(_table(events).to_pylist(), key=str)
     assert sorted(log.read("shop").events.to_pylist(), key=str) == expected
     log.compact("shop")
@@ -276,7 +286,7 @@ def test_a_listing_of_many_pages_is_read_to_its_end(aws, monkeypatch):
     """S3 lists a thousand at once, and less where it likes: here three."""
     files = S3LogFiles(f"{aws('moto').bucket()}/events", client := BotoClient("s3"))
     for n in range(8):
-        take_in(files, records("shop", stored("u", f"i{n}", n)))
+        take_in(files, MemoryOnlineStore(), records("shop", stored("u", f"i{n}", n)))
     events = client._client.meta.events
     events.register("provide-client-params.s3.ListObjectsV2", lambda params, **_: params | {"MaxKeys": 3})
     assert len(files.names("shop")) == 8
@@ -284,3 +294,26 @@ def test_a_listing_of_many_pages_is_read_to_its_end(aws, monkeypatch):
     assert EventLog(files).compact("shop") == 8
     assert items(EventLog(files)) == [f"i{n}" for n in range(8)]
     assert len(files.names("shop")) == 1
+
+
+def impression(number, at_s=0.0):
+    shown = tuple(Shown(f"i{n}", None if n else 0.5) for n in range(number + 1))
+    return ImpressionEvent(f"e{number}", "ü\n😀", NOON_S + at_s, "r", "v", shown, "a", None)
+
+
+def test_impressions_are_a_table_beside_the_events_by_either_way(log):
+    first, second, third = (impression(n, n / 8) for n in range(3))
+    queued = records("shop", stored("u", "i")) + shown_records("shop", first, second)
+    assert take_in(log.files, [*queued, *shown_records("shop", second)]) == []
+    log.impressions.append_online("shop", 1, 3, impressions_table([third, first]))
+    assert items(log) == ["i"]
+    for _ in range(2):
+        read = log.impressions.read("shop").events
+        assert sorted(read["event_id"].to_pylist()) == ["e0", "e1", "e2"]
+        rows = [ImpressionEvent.of_row(one) for one in read.cast(NUMBERS).to_pylist()]
+        assert sorted(rows, key=lambda one: one.event_id) == [first, second, third]
+        log.impressions.compact("shop")
+    assert log.impressions.online_position("shop") == 3
+    assert log.online_position("shop") == 0
+    assert log.files.namespaces() == log.impressions.files.namespaces() == ["shop"]
+    assert len(log.impressions.files.names("shop")) == 2

@@ -13,11 +13,14 @@ import two_tastes
 from batch_jobs import handlers
 from chalice_app.package import Bundle
 from recsys.aws.client import AwsError
+from recsys.errors import ConflictError
 from recsys.events import InteractionEvent
 from recsys.serving import WarmUp
 from recsys.serving.filters import OneOf
 from recsys.serving.online.keys import ApiKey
+from recsys.serving.people import People
 from recsys.serving.rules import Rules
+from recsys.serving.versions import Versions
 from recsys.stores import ServingStores
 
 sys.path.append(str(Path(__file__).parents[2] / "chalice_app"))
@@ -114,6 +117,14 @@ def day(stack, number):
             found = service.recommend("shop", "u2", 5, rules=Rules(OneOf("kind", ("c",))))
             assert [one.item for one in found.items] == ["new"]
             service.delete_item("shop", "new")
+        people = People(service.models, stores.registry, stores.online)
+        assert people.held("shop", f"u{number + 3}").trained
+        assert people.erase("shop", f"u{number + 3}").states == 1
+        if number:
+            versions = Versions(stores.artifacts, stores.registry, stores.online)
+            with pytest.raises(ConflictError, match="no longer stored"):  # it was trained with somebody erased
+                versions.roll_back("shop")
+            assert len(versions.listed("shop")) == 1
 
 
 def consume(stack):

@@ -74,6 +74,7 @@ def path(request, tmp_path, monkeypatch):
         "RECSYS_ONLINE": f"dynamodb://{aws.table()}",
         "RECSYS_QUEUE": f"sqs://{queue.name}",
         "RECSYS_CACHE": str(tmp_path / "cache"),
+        "RECSYS_SECRET": "the same for every server of the shop",
     }
     for name, place in places.items():
         monkeypatch.setenv(name, place)

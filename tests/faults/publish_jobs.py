@@ -61,10 +61,10 @@ def states_after_pointer(stores, artifact, screen):
     put_states(stores, artifact, screen)
 
 
-def states_only_once(self, namespace, version, states):
+def states_only_once(self, namespace, version, states, **known):
     states = list(states)
     if not self.user_state(namespace, version, states[0][0]):
-        put_users(self, namespace, version, states)
+        put_users(self, namespace, version, states, **known)
 
 
 def old_states_first(stores, artifact, screen):

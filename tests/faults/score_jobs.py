@@ -25,11 +25,11 @@ def manifest_first(self, number, tables):
     return add(self, number, tables)
 
 
-def only_once(self, namespace, version, lists):
+def only_once(self, namespace, version, lists, **known):
     lists = list(lists)
     if not self.user_list(namespace, version, lists[0][0]):
         for one in lists:
-            put_lists(self, namespace, version, [one])
+            put_lists(self, namespace, version, [one], **known)
 
 
 PLANTED = {

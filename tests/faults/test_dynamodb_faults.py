@@ -68,7 +68,7 @@ def send(store, sender, count):
         for _ in range(2 if random.random() < 0.1 else 1):
             until_done(store.append_events, "shop", some)
         newest = until_done(store.recent_events, "shop", some[-1].user, after=0, limit=1)
-        unread += newest != some[-1:]
+        unread += [one.event for one in newest] != some[-1:]
     return unread
 
 
@@ -85,7 +85,7 @@ def faults_of(store, each):
         found["not queued"] += sum(one.event_id not in places for one in sent)
         for user in {one.user for one in sent}:
             wanted = [one for one in sent if one.user == user]
-            stored = until_done(store.recent_events, "shop", user, after=0, limit=10**6)
+            stored = [one.event for one in until_done(store.recent_events, "shop", user, after=0, limit=10**6)]
             found["lost"] += len({one.event_id for one in wanted} - {one.event_id for one in stored})
             found["doubled"] += len(stored) - len({one.event_id for one in stored})
             found["disordered"] += list(dict.fromkeys(one.event_id for one in stored)) != [

@@ -11,6 +11,7 @@ from batch_jobs.event_log import EventLog
 from recsys.aws.client import UNREACHABLE, AwsError, BotoClient
 from recsys.aws.log_files import S3LogFiles
 from recsys.errors import StorageError
+from recsys.serving import MemoryOnlineStore
 
 EVENTS, A_MESSAGE = 10_000, 25
 
@@ -41,7 +42,7 @@ def delivered(files, log, chance):
     while waiting:
         chance.shuffle(waiting)
         batch, waiting = waiting[:10], waiting[10:]
-        failed = set(take_in(files, batch))
+        failed = set(take_in(files, MemoryOnlineStore(), batch))
         waiting += [one for one in batch if one["messageId"] in failed or chance.random() < 0.1]
         if chance.random() < 0.1:
             try:

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.errors import ArtifactError
 from recsys.events import InteractionEvent
+from recsys.serving.online.erasures import Erased, Erasure, Held
 from recsys.serving.online.keys import KeyStore
+
+if TYPE_CHECKING:
+    from recsys.impressions import ImpressionEvent
+    from recsys.serving.online.tally import Tally
 
 _HEADER = struct.Struct("<4sI")
 _SIZES = struct.Struct("<IIf")
 _LENGTH = struct.Struct("<I")
 _STATE, _LIST = b"RUS3", b"RUL1"
+NO_END = 2**63 - 1
+"""A position that no event is beyond."""
 
 
 class UserState(NamedTuple):
@@ -97,6 +104,13 @@ class StoredEvent(NamedTuple):
     event: InteractionEvent
 
 
+class StoredImpression(NamedTuple):
+    """An impression with its place in their order of arrival, which is not that of the events."""
+
+    position: int
+    impression: ImpressionEvent
+
+
 class CatalogueHead(NamedTuple):
     """What a request looks at first: whether the catalogue is still as it was read.
 
@@ -123,14 +137,24 @@ class ItemChange(NamedTuple):
 class OnlineStore(Protocol):
     """User states and lists by (namespace, version, user), events by arrival, item metadata. Raises `StorageError`."""
 
-    def put_users(self, namespace: str, version: str, states: Iterable[tuple[str, UserState]]) -> None:
-        """Store or overwrite the states of a version."""
+    def put_users(
+        self, namespace: str, version: str, states: Iterable[tuple[str, UserState]], *, erasures: int = 0
+    ) -> None:
+        """Store or overwrite the states of a version, all of those it has.
+
+        Users erased after the first `erasures` erasures, those its training knew of, are left out.
+        """
+
+    def has_users(self, namespace: str, version: str) -> bool:
+        """Whether the states of a version were stored to the end, and not dropped since."""
 
     def user_state(self, namespace: str, version: str, user: str) -> UserState | None:
         """Return a user's state in a version, None if the version does not know the user."""
 
-    def put_lists(self, namespace: str, version: str, lists: Iterable[tuple[str, StoredList]]) -> None:
-        """Store or overwrite the lists a version gives its users."""
+    def put_lists(
+        self, namespace: str, version: str, lists: Iterable[tuple[str, StoredList]], *, erasures: int = 0
+    ) -> None:
+        """Store or overwrite the lists a version gives its users; users are left out as of `put_users`."""
 
     def user_list(self, namespace: str, version: str, user: str) -> StoredList | None:
         """Return a user's list of a version, None if no job stored one."""
@@ -139,13 +163,27 @@ class OnlineStore(Protocol):
         """Remove the user states and lists of a version; nothing happens if there are none."""
 
     def append_events(self, namespace: str, events: Sequence[InteractionEvent]) -> int:
-        """Store events durably, all or none; return how many were new. A known `event_id` changes nothing."""
+        """Store events durably, all or none; return how many were new. A known `event_id` changes nothing.
 
-    def recent_events(self, namespace: str, user: str, *, after: int, limit: int) -> list[InteractionEvent]:
-        """Return a user's newest events beyond a position, at most `limit`, oldest first by arrival."""
+        Nor does an event of before the erasure of its user.
+        """
 
-    def recent_items(self, namespace: str, user: str, *, after: int) -> list[str]:
-        """Return the distinct items of all events of a user beyond a position, in no particular order."""
+    def append_impressions(self, namespace: str, impressions: Sequence[ImpressionEvent]) -> int:
+        """Store impressions durably, on their way to the log, where an `event_id` counts once; all or none.
+
+        Return how many were new, as far as the store knows. They are no events: nothing else here tells of them.
+        """
+
+    def recent_events(
+        self, namespace: str, user: str, *, after: int, through: int = NO_END, limit: int
+    ) -> list[StoredEvent]:
+        """Return a user's newest events beyond a position and up to another, at most `limit`, oldest first."""
+
+    def recent_items(self, namespace: str, user: str, *, after: int, through: int = NO_END) -> list[str]:
+        """Return the distinct items of all events of a user between such positions, in no particular order."""
+
+    def tally(self, namespace: str, *, after: int) -> Tally:
+        """Return how often items came up in the events of all users beyond a position."""
 
     def put_items(self, namespace: str, items: Mapping[str, Mapping[str, Any]]) -> None:
         """Store or replace item metadata, all or none; each item gets a revision of its own, above all before it."""
@@ -182,7 +220,7 @@ class OnlineStore(Protocol):
         """Return what is known of those of the given items that are in the catalogue."""
 
     def put_user_profiles(self, namespace: str, profiles: Mapping[str, Mapping[str, Any]]) -> None:
-        """Store or replace what is known of users, all or none."""
+        """Store or replace what is known of users, all or none; nothing of those who were erased."""
 
     def all_user_profiles(self, namespace: str) -> dict[str, dict[str, Any]]:
         """Return what is known of all users, by user in ascending order: what a model is trained on."""
@@ -190,6 +228,26 @@ class OnlineStore(Protocol):
     @property
     def keys(self) -> KeyStore:
         """The keys of those who may ask."""
+
+    def held(self, namespace: str, user: str, *, limit: int) -> Held:
+        """Return profile and newest events of a user."""
+
+    def erase_user(self, namespace: str, user: str, *, versions: Collection[str]) -> Erased:
+        """Leave a tombstone, then remove states, lists, events and profile of a user.
+
+        From the tombstone on no state or list of before is read, and none comes back. A call that failed, or whose
+        process ended, is completed by the same call; it erases what came since as well. `versions` are those that may
+        have states or lists, where the store cannot tell.
+        """
+
+    def erasures(self, namespace: str) -> list[Erasure]:
+        """Return the newest erasure of every user who was erased, by number."""
+
+    def erasures_of(self, namespace: str, users: Collection[str]) -> dict[str, Erasure]:
+        """Return the newest erasures of those of some users who were erased."""
+
+    def purge(self) -> None:
+        """Empty what the store itself keeps of what was removed, as a write-ahead log."""
 
     def check(self) -> None:
         """Raise `StorageError` if the store cannot be read."""
@@ -208,6 +266,12 @@ class EventFeed(Protocol):
     def last_position(self, namespace: str) -> int:
         """Return a position no event of the namespace is beyond, 0 in a new store; removing events never lowers it."""
 
+    def impressions_after(self, namespace: str, position: int, *, limit: int) -> list[StoredImpression]:
+        """Return impressions beyond a position in order of arrival."""
+
+    def last_impression(self, namespace: str) -> int:
+        """See `last_position`; of impressions."""
+
 
 POSITIONS_A_SECOND = 1_000_000 << 11
 """Positions of events that go through an `EventQueue` are times: so many to a second."""
@@ -218,6 +282,9 @@ class EventQueue(Protocol):
 
     def send(self, namespace: str, events: Sequence[StoredEvent]) -> None:
         """Hand events over durably; after a `StorageError` any of them may have arrived, and all can be sent again."""
+
+    def send_impressions(self, namespace: str, impressions: Sequence[ImpressionEvent]) -> None:
+        """Hand impressions over as `send` does events."""
 
     def check(self) -> None:
         """Raise `StorageError` if the queue cannot be reached."""

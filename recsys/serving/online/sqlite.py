@@ -7,24 +7,32 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recsys.errors import ArtifactError, DataError, StorageError, storing
 from recsys.events import InteractionEvent, context_text
 from recsys.serving.online import (
+    NO_END,
     CatalogueHead,
     ItemChange,
     StoredEvent,
+    StoredImpression,
     StoredList,
     UserState,
+    sqlite_erasures,
     sqlite_items,
     sqlite_keys,
 )
+from recsys.serving.online.erasures import Erased, Erasure, Held, left_out, not_older
 from recsys.serving.online.sqlite_keys import SQLiteKeys
+
+if TYPE_CHECKING:
+    from recsys.impressions import ImpressionEvent
+    from recsys.serving.online.tally import Tally
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS users (
@@ -38,6 +46,9 @@ CREATE TABLE IF NOT EXISTS events (
     user TEXT NOT NULL, item TEXT NOT NULL, event TEXT NOT NULL, value REAL NOT NULL, timestamp_s REAL NOT NULL,
     context TEXT, UNIQUE (namespace, event_id));
 CREATE INDEX IF NOT EXISTS events_of_user ON events (namespace, user, position);
+CREATE TABLE IF NOT EXISTS impressions (
+    position INTEGER PRIMARY KEY AUTOINCREMENT, namespace TEXT NOT NULL, event_id TEXT NOT NULL, user TEXT NOT NULL,
+    row TEXT NOT NULL, UNIQUE (namespace, event_id));
 CREATE TABLE IF NOT EXISTS profiles (
     namespace TEXT, user TEXT, profile TEXT NOT NULL, PRIMARY KEY (namespace, user)) WITHOUT ROWID;
 """
@@ -64,18 +75,30 @@ class SQLiteOnlineStore:
         self._counts = _Connection(path, wait_s=0.25)
         self.keys = SQLiteKeys(self._reads, self._writes, self._counts)
 
-    def put_users(self, namespace: str, version: str, states: Iterable[tuple[str, UserState]]) -> None:
+    def put_users(
+        self, namespace: str, version: str, states: Iterable[tuple[str, UserState]], *, erasures: int = 0
+    ) -> None:
         """See `OnlineStore.put_users`."""
-        self._put_packed("users", namespace, version, states)
+        self._put_packed("users", namespace, version, states, erasures)
+        with self._transaction("storing users") as db:
+            db.execute("INSERT OR IGNORE INTO whole_versions VALUES (?, ?)", (namespace, version))
+
+    def has_users(self, namespace: str, version: str) -> bool:
+        """See `OnlineStore.has_users`."""
+        with self._reads.held("reading the online store") as db:
+            asked = "SELECT 1 FROM whole_versions WHERE namespace = ? AND version = ?"
+            return db.execute(asked, (namespace, version)).fetchone() is not None
 
     def user_state(self, namespace: str, version: str, user: str) -> UserState | None:
         """See `OnlineStore.user_state`."""
         packed = self._packed("state FROM users", namespace, version, user)
         return None if packed is None else UserState.from_bytes(packed)
 
-    def put_lists(self, namespace: str, version: str, lists: Iterable[tuple[str, StoredList]]) -> None:
+    def put_lists(
+        self, namespace: str, version: str, lists: Iterable[tuple[str, StoredList]], *, erasures: int = 0
+    ) -> None:
         """See `OnlineStore.put_lists`."""
-        self._put_packed("lists", namespace, version, lists)
+        self._put_packed("lists", namespace, version, lists, erasures)
 
     def user_list(self, namespace: str, version: str, user: str) -> StoredList | None:
         """See `OnlineStore.user_list`."""
@@ -85,35 +108,62 @@ class SQLiteOnlineStore:
     def drop_version(self, namespace: str, version: str) -> None:
         """See `OnlineStore.drop_version`."""
         with self._transaction("dropping a version") as db:
-            for table in ("users", "lists"):
+            for table in ("whole_versions", "users", "lists"):
                 db.execute(f"DELETE FROM {table} WHERE namespace = ? AND version = ?", (namespace, version))
 
     def append_events(self, namespace: str, events: Sequence[InteractionEvent]) -> int:
         """See `OnlineStore.append_events`."""
-        rows = [(namespace, *_row(one)) for one in events]
         with self._transaction("storing events") as db:
+            erased = sqlite_erasures.erasures_of(db, namespace, {one.user for one in events})
+            rows = [(namespace, *_row(one)) for one in not_older(events, erased)]
             before = db.total_changes
             db.executemany(f"INSERT OR IGNORE INTO events (namespace, {_EVENT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
             return db.total_changes - before
 
-    def recent_events(self, namespace: str, user: str, *, after: int, limit: int) -> list[InteractionEvent]:
+    def append_impressions(self, namespace: str, impressions: Sequence[ImpressionEvent]) -> int:
+        """See `OnlineStore.append_impressions`."""
+        with self._transaction("storing impressions") as db:
+            kept = not_older(impressions, sqlite_erasures.erasures_of(db, namespace, {one.user for one in impressions}))
+            rows = [(namespace, one.event_id, one.user, json.dumps(one.row(), allow_nan=False)) for one in kept]
+            before = db.total_changes
+            db.executemany(
+                "INSERT OR IGNORE INTO impressions (namespace, event_id, user, row) VALUES (?, ?, ?, ?)", rows
+            )
+            return db.total_changes - before
+
+    def recent_events(
+        self, namespace: str, user: str, *, after: int, through: int = NO_END, limit: int
+    ) -> list[StoredEvent]:
         """See `OnlineStore.recent_events`."""
         with self._reads.held("reading events") as db:
             rows = db.execute(
-                f"SELECT {_EVENT} FROM events WHERE namespace = ? AND user = ? AND position > ?"
-                " ORDER BY position DESC LIMIT ?",
-                (namespace, user, after, limit),
+                f"SELECT position, {_EVENT} FROM events WHERE namespace = ? AND user = ?"
+                " AND position > ? AND position <= ? ORDER BY position DESC LIMIT ?",
+                (namespace, user, after, through, limit),
             ).fetchall()
-        return [_event(row) for row in reversed(rows)]
+        return [StoredEvent(at, _event(row)) for at, *row in reversed(rows)]
 
-    def recent_items(self, namespace: str, user: str, *, after: int) -> list[str]:
+    def recent_items(self, namespace: str, user: str, *, after: int, through: int = NO_END) -> list[str]:
         """See `OnlineStore.recent_items`."""
         with self._reads.held("reading events") as db:
             rows = db.execute(
-                "SELECT DISTINCT item FROM events WHERE namespace = ? AND user = ? AND position > ?",
-                (namespace, user, after),
+                "SELECT DISTINCT item FROM events WHERE namespace = ? AND user = ? AND position > ? AND position <= ?",
+                (namespace, user, after, through),
             ).fetchall()
         return [item for (item,) in rows]
+
+    def tally(self, namespace: str, *, after: int) -> Tally:
+        """See `OnlineStore.tally`."""
+        from recsys.serving.online.tally import PERIOD_S, ItemCount, Tally
+
+        with self._reads.held("counting events") as db:
+            # By position, which the sign in front of the namespace says: there are few beyond the last training.
+            rows = db.execute(
+                "SELECT item, AVG(timestamp_s), COUNT(*), MAX(position) FROM events WHERE +namespace = ?"
+                " AND position > ? GROUP BY item, CAST(timestamp_s / ? AS INTEGER)",
+                (namespace, after, PERIOD_S),
+            ).fetchall()
+        return Tally(max((row[3] for row in rows), default=after), [ItemCount(*row[:3]) for row in rows], [])
 
     def events_after(self, namespace: str, position: int, *, limit: int) -> list[StoredEvent]:
         """See `EventFeed.events_after`."""
@@ -126,9 +176,20 @@ class SQLiteOnlineStore:
 
     def last_position(self, namespace: str) -> int:
         """See `EventFeed.last_position`; positions are shared by all namespaces."""
-        with self._reads.held("reading events") as db:
-            row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
-        return 0 if row is None else int(row[0])
+        return self._last("events")
+
+    def impressions_after(self, namespace: str, position: int, *, limit: int) -> list[StoredImpression]:
+        """See `EventFeed.impressions_after`."""
+        with self._reads.held("reading impressions") as db:
+            rows = db.execute(
+                "SELECT position, row FROM impressions WHERE namespace = ? AND position > ? ORDER BY position LIMIT ?",
+                (namespace, position, limit),
+            ).fetchall()
+        return [StoredImpression(at, _impression(text)) for at, text in rows]
+
+    def last_impression(self, namespace: str) -> int:
+        """See `EventFeed.last_impression`; positions are shared by all namespaces."""
+        return self._last("impressions")
 
     def put_items(self, namespace: str, items: Mapping[str, Mapping[str, Any]]) -> None:
         """See `OnlineStore.put_items`."""
@@ -179,11 +240,42 @@ class SQLiteOnlineStore:
         """See `OnlineStore.put_user_profiles`."""
         rows = [(namespace, user, json.dumps(dict(one), allow_nan=False)) for user, one in profiles.items()]
         with self._transaction("storing profiles") as db:
-            db.executemany("INSERT OR REPLACE INTO profiles VALUES (?, ?, ?)", rows)
+            is_erased = left_out(namespace, sqlite_erasures.erasures(db, namespace))
+            kept = (row for row in rows if not is_erased(row[1]))
+            db.executemany("INSERT OR REPLACE INTO profiles VALUES (?, ?, ?)", kept)
 
     def all_user_profiles(self, namespace: str) -> dict[str, dict[str, Any]]:
         """See `OnlineStore.all_user_profiles`."""
         return self._all("user, profile FROM profiles", "user", namespace)
+
+    def held(self, namespace: str, user: str, *, limit: int) -> Held:
+        """See `OnlineStore.held`."""
+        with self._reads.held("reading what is held of a user") as db:
+            profile = sqlite_erasures.profile(db, namespace, user)
+            asked = "SELECT count(*) FROM events WHERE namespace = ? AND user = ?"
+            (total,) = db.execute(asked, (namespace, user)).fetchone()
+        newest = self.recent_events(namespace, user, after=0, limit=limit)
+        return Held(profile, [one.event for one in newest], total)
+
+    def erase_user(self, namespace: str, user: str, *, versions: Collection[str]) -> Erased:
+        """See `OnlineStore.erase_user`; all of it in one transaction."""
+        with self._transaction("erasing a user") as db:
+            return sqlite_erasures.erase(db, namespace, user)
+
+    def erasures(self, namespace: str) -> list[Erasure]:
+        """See `OnlineStore.erasures`."""
+        with self._reads.held("reading erasures") as db:
+            return sqlite_erasures.erasures(db, namespace)
+
+    def erasures_of(self, namespace: str, users: Collection[str]) -> dict[str, Erasure]:
+        """See `OnlineStore.erasures_of`."""
+        with self._reads.held("reading erasures") as db:
+            return sqlite_erasures.erasures_of(db, namespace, users)
+
+    def purge(self) -> None:
+        """See `OnlineStore.purge`; what is deleted is overwritten, but not in the log it was written to before."""
+        with self._writes.held("emptying the write-ahead log") as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def check(self) -> None:
         """See `OnlineStore.check`."""
@@ -196,12 +288,19 @@ class SQLiteOnlineStore:
             one.close()
 
     def _put_packed(
-        self, table: str, namespace: str, version: str, records: Iterable[tuple[str, UserState | StoredList]]
+        self,
+        table: str,
+        namespace: str,
+        version: str,
+        records: Iterable[tuple[str, UserState | StoredList]],
+        erasures: int,
     ) -> None:
         rows = ((namespace, version, user, one.to_bytes()) for user, one in records)
         while some := list(islice(rows, _ROWS_A_TRANSACTION)):
             with self._transaction(f"storing {table}") as db:
-                db.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?, ?)", some)
+                is_erased = left_out(namespace, sqlite_erasures.erasures(db, namespace), erasures)
+                kept = (row for row in some if not is_erased(row[2]))
+                db.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?, ?)", kept)
 
     def _packed(self, selected: str, namespace: str, version: str, user: str) -> bytes | None:
         with self._reads.held("reading the online store") as db:
@@ -209,6 +308,11 @@ class SQLiteOnlineStore:
                 f"SELECT {selected} WHERE namespace = ? AND version = ? AND user = ?", (namespace, version, user)
             ).fetchone()
         return None if row is None else row[0]
+
+    def _last(self, table: str) -> int:
+        with self._reads.held("reading events") as db:
+            row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
+        return 0 if row is None else int(row[0])
 
     def _all(self, selected: str, key: str, namespace: str) -> dict[str, dict[str, Any]]:
         with self._reads.held(f"reading {key}s") as db:
@@ -261,6 +365,7 @@ class _Connection:
                 _migrate(db)
                 sqlite_items.create(db)
                 db.executescript(sqlite_keys.TABLES)
+                sqlite_erasures.create(db)
         except (sqlite3.Error, StorageError):
             db.close()
             raise
@@ -285,6 +390,15 @@ def _event(row: Sequence[Any]) -> InteractionEvent:
         return InteractionEvent(event_id, user, item, timestamp_s, event, value, told)
     except (DataError, TypeError, ValueError) as error:
         raise ArtifactError(f"a stored event is damaged: {error}") from error
+
+
+def _impression(text: str) -> ImpressionEvent:
+    from recsys.impressions import ImpressionEvent
+
+    try:
+        return ImpressionEvent.of_row(json.loads(text))
+    except (DataError, ValueError) as error:
+        raise ArtifactError(f"a stored impression is damaged: {error}") from error
 
 
 @contextmanager

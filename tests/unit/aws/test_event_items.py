@@ -54,7 +54,7 @@ def test_events_whose_answer_is_lost_are_new_and_stored_once(store, monkeypatch)
         with closing(DynamoOnlineStore(store.table, connect("dynamodb"), store.queue)) as unlucky:
             assert unlucky.append_events("shop", [event(n) for n in range(3)]) == 3
     assert lost == [200]
-    assert store.recent_events("shop", "u", after=0, limit=9) == [one.event for one in store.queue]
+    assert store.recent_events("shop", "u", after=0, limit=9) == store.queue
     assert len({one.position for one in store.queue}) == 3
 
 
@@ -65,7 +65,7 @@ def test_a_place_that_another_process_took_is_left_to_it(store, monkeypatch):
     monkeypatch.setattr(event_items._positions, "next", lambda: drawn.pop(0))
     assert store.append_events("shop", [event(2), event(3)]) == 2
     assert sorted(one.position - first.position for one in store.queue) == [0, 1, 2]
-    assert {one.event_id for one in store.recent_events("shop", "u", after=0, limit=9)} == {"e1", "e2", "e3"}
+    assert {one.event.event_id for one in store.recent_events("shop", "u", after=0, limit=9)} == {"e1", "e2", "e3"}
 
 
 def test_what_the_queue_refused_reaches_it_when_it_is_sent_again(store):
@@ -91,7 +91,7 @@ def test_events_leave_after_thirty_days(store, monkeypatch):
     store.append_events("shop", [event(1)])
     with closing(connect("dynamodb")) as client:
         found = client.call("Scan", TableName=store.table)["Items"]
-    assert [one["expires"]["N"] for one in found] == [str(1_800_000_000 + 30 * 86_400)] * 2
+    assert [one["expires"]["N"] for one in found] == [str(1_800_000_000 + 30 * 86_400)] * 3
 
 
 @pytest.fixture
@@ -114,19 +114,24 @@ def cancelled(store, monkeypatch):
 
 
 def test_conflicts_and_throttling_inside_a_transaction_pass(cancelled):
-    cancelled.reasons += [["TransactionConflict", "None"], ["None", "ThrottlingError"]]
+    cancelled.reasons += [
+        ["TransactionConflict", "None", "None"],
+        ["None", "ThrottlingError", "None"],
+        ["None", "None", "ThrottlingError"],
+    ]
     assert cancelled.append_events("shop", [event(1)]) == 1
     assert cancelled.recent_items("shop", "u", after=0) == ["i1"]
 
 
 def test_what_stays_cancelled_is_refused_and_not_queued(cancelled, monkeypatch):
     monkeypatch.setattr(event_items, "_PATIENCE_S", 0.2)
-    cancelled.reasons += [["TransactionConflict", "None"]] * 99
+    cancelled.reasons += [["TransactionConflict", "None", "None"]] * 99
     with pytest.raises(StorageError, match="still refuses 1 events"):
         cancelled.append_events("shop", [event(1)])
-    cancelled.reasons[:] = [["ValidationError", "None"]]
-    with pytest.raises(AwsError, match="TransactionCanceledException"):
-        cancelled.append_events("shop", [event(1)])
+    for codes in (["ValidationError", "None", "None"], ["None", "None", "ValidationError"]):
+        cancelled.reasons[:] = [codes]
+        with pytest.raises(AwsError, match="TransactionCanceledException"):
+            cancelled.append_events("shop", [event(1)])
     assert cancelled.queue == cancelled.recent_items("shop", "u", after=0) == []
 
 

@@ -18,6 +18,7 @@ from batch_jobs.log_files import LocalLogFiles
 from recsys.aws.client import AwsError
 from recsys.aws.log_files import S3LogFiles
 from recsys.errors import DataError
+from recsys.serving import MemoryOnlineStore
 from recsys.serving.online import POSITIONS_A_SECOND
 
 GOOD = json.loads(records("shop", stored("u", "i", context={"device": "tv", "n": 1}))[0]["body"])
@@ -104,8 +105,8 @@ def test_poison_alone_fails(log, caplog):
 
 
 PLANTED = {
-    "JSON is all it looks at": lambda body: (json.loads(body)["namespace"], json.loads(body)["events"]),
-    "everything is a message": lambda body: ("shop", []),
+    "JSON is all it looks at": lambda body: (json.loads(body)["namespace"], json.loads(body)["events"], False),
+    "everything is a message": lambda body: ("shop", [], False),
     "nothing is": lambda body: parse(""),
 }
 
@@ -131,9 +132,9 @@ def test_a_message_changed_anywhere_is_refused_or_still_one(log):
         with suppress(DataError):
             passed.append((*parse("".join(body)), "".join(body)))
     assert 30 < len(passed) < 1500
-    assert failed(*({"messageId": "m", "body": body} for _, _, body in passed)) == []
-    for namespace in {namespace for namespace, _, _ in passed}:
-        expected = {row["event_id"] for name, rows, _ in passed if name == namespace for row in rows}
+    assert failed(*({"messageId": "m", "body": body} for *_, body in passed)) == []
+    for namespace in {namespace for namespace, *_ in passed}:
+        expected = {row["event_id"] for name, rows, *_ in passed if name == namespace for row in rows}
         assert set(log.read(namespace).events["event_id"].to_pylist()) == expected
 
 
@@ -164,7 +165,7 @@ class Refusing:
 
 def test_storage_that_refuses_fails_every_message(log):
     batch = [records("shop", stored("u", f"i{n}"))[0] for n in range(5)]
-    assert take_in(S3LogFiles("bucket", Refusing()), batch) == [one["messageId"] for one in batch]
+    assert take_in(S3LogFiles("bucket", Refusing()), MemoryOnlineStore(), batch) == [one["messageId"] for one in batch]
 
 
 def test_the_consumer_needs_neither_arrow_nor_the_models():

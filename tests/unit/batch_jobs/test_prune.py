@@ -147,3 +147,19 @@ def test_all_stores_forget(request, tmp_path, monkeypatch, place):
                 prune(stores, "shop", 2, Screen(as_json=True))
         life.prune(2)
         assert len(life.left()) == 2
+
+
+def test_what_a_running_experiment_names_stays_until_it_ends(tmp_path):
+    stores = LocalArtifactStore(tmp_path / "artifacts"), LocalModelRegistry(tmp_path / "registry")
+    life = Life(SimpleNamespace(artifacts=stores[0], registry=stores[1], online=MemoryOnlineStore()))
+    for _ in range(6):
+        life.store()
+        life.promote(0)
+    versions = [one.version for one in life.stored]
+    variants = [{"name": "new", "share": 0.5}, {"name": "old", "share": 0.5, "version": versions[1]}]
+    stores[1].put_experiment("shop", {"name": "e", "variants": variants})
+    prune(life.stores, "shop", 2, Screen(as_json=True))
+    assert life.left() == [versions[1], *versions[3:]]
+    stores[1].put_experiment("shop", {"name": "e", "variants": variants, "ended_at": "now"})
+    prune(life.stores, "shop", 2, Screen(as_json=True))
+    assert life.left() == versions[3:]

@@ -14,6 +14,7 @@ from batch_jobs.event_log import EventLog
 from batch_jobs.ingest import _table
 from batch_jobs.log_files import LocalLogFiles
 from recsys.errors import InsufficientDataError
+from recsys.serving import MemoryOnlineStore
 from recsys.serving.online import POSITIONS_A_SECOND
 
 SETTLE_S = 60
@@ -48,7 +49,9 @@ class Way:
     def deliver(self, numbers):
         """Deliver messages as one batch: in any order, again, or twice at once."""
         batch = [self.messages[n % len(self.messages)] for n in numbers if self.messages]
-        assert take_in(self.log.files, [record for message, _ in batch for record in message]) == []
+        assert (
+            take_in(self.log.files, MemoryOnlineStore(), [record for message, _ in batch for record in message]) == []
+        )
         self.delivered |= {event_id for _, ids in batch for event_id in ids}
 
     def file(self, number):

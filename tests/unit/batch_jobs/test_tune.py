@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batch_jobs import cli, tune, tune_parts
+from batch_jobs import cli, splits, tune
 from batch_jobs.config import JobConfig, SplitConfig, load
 from batch_jobs.train import make_model
 from batch_jobs.tune_workers import Task, _best_epoch, _Prepared
@@ -160,7 +160,7 @@ def test_the_test_part_is_not_looked_at(recsys, story, monkeypatch):
 def test_the_training_part_is_numbered_by_itself(monkeypatch, kind, number):
     # Test events come first in the log, and name items and contexts before the training events do.
     if not number:
-        monkeypatch.setattr(tune_parts, "_by_first_use", lambda n, rows: (np.arange(n), rows))
+        monkeypatch.setattr(splits, "_by_first_use", lambda n, rows: (np.arange(n), rows))
     found = set()
     for poison in (0, 7):
         item = np.r_[(np.arange(20) + poison) % 30, np.arange(80) % 30]
@@ -169,16 +169,16 @@ def test_the_training_part_is_numbered_by_itself(monkeypatch, kind, number):
         late = np.arange(100) < 20
         events = replace(events, timestamp=np.where(late, 2000 + np.arange(100), np.arange(100)))
         config = JobConfig(split=SplitConfig(kind=kind))
-        found.add(tune_parts.training_part(events, config).fingerprint())
+        found.add(splits.training_part(events, config).fingerprint())
     assert len(found) == (1 if number else 2)
 
 
 def test_a_test_file_is_opened_for_the_final_test_alone(recsys):
     raw = interactions_from_tuples([(f"u{n % 50}", f"i{n}", 1.0) for n in range(1000)])
     config = JobConfig(split=SplitConfig(test="nowhere.csv"))
-    train = tune_parts.training_part(raw, config)
+    train = splits.training_part(raw, config)
     assert train.fingerprint() == raw.fingerprint()
-    inner = tune_parts.validation_split(train, config)
+    inner = splits.validation_split(train, config)
     assert (len(inner.train) + len(inner.test), 150 < len(inner.test) < 250) == (1000, True)
     assert "nowhere.csv" in recsys("tune", "--test", "nowhere.csv", "--final-test", status=3)["error"]
 

@@ -13,6 +13,7 @@ from recsys.encoding import Encoder
 from recsys.errors import DataError, StorageError, UnknownItemError
 from recsys.models import ImplicitALS
 from recsys.serving import MemoryOnlineStore, RecommendationService, SessionEvent
+from recsys.serving.paging import Reading
 
 THREE_PM = 15 * 3600.0
 CONTEXTS = ({}, {"device": "phone"}, {"hour": "3"}, {"device": "desktop", "hour": "23"}, {"device": "fridge"})
@@ -283,3 +284,12 @@ def test_a_machine_without_factors_ranks_by_its_weights(tmp_path):
     assert found.strategy == "fm"
     scores = [one.raw_score for one in world.service.scores("shop", "u5", ITEMS).items]
     np.testing.assert_allclose(scores, machine.y(5, {"hour": "15"}, range(N_ITEMS)), rtol=1e-5, atol=1e-5)
+
+
+def test_a_walk_through_a_list_stays_at_its_time(world):
+    whole, first = (world.service.recommend("shop", "u5", k).items for k in (N_ITEMS, 3))
+    page = world.service.recommend("shop", "u5", 3).next
+    world.service.clock = lambda: THREE_PM + 12 * 3600
+    rest = world.service.recommend("shop", "u5", N_ITEMS, reading=Reading(page=page)).items
+    assert first + rest == whole
+    assert world.service.recommend("shop", "u5", N_ITEMS).items != whole

@@ -1,16 +1,36 @@
-"""What a search may know: the training part, and a validation part cut from it. The test part stops here."""
+"""How a log is cut: training, test and, from the training part, validation. What searches sees no test event."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from batch_jobs.config import JobConfig
-from batch_jobs.evaluate import split_of
-from recsys.data import Interactions, Split, given_split, split_by_time
+from batch_jobs.config import JobConfig, SplitConfig
+from recsys.data import Interactions, Split, given_split, leave_last, split_by_time, to_interactions
+from recsys.data.sources import Rejected, read_events
+from recsys.data.sources.lines import first_bytes
+from recsys.data.sources.movielens import find_ratings
 from recsys.ids import IdMap
+
+
+def check_test_file(config: JobConfig) -> None:
+    """Refuse a test file that cannot be read before anything is read or stored."""
+    if config.split.test is not None:
+        first_bytes(find_ratings(config.split.test))
+
+
+def split_of(raw: Interactions, config: JobConfig) -> Split:
+    """Cut the log as the settings say."""
+    split = config.split
+    kind = split.kind or ("given" if split.test else "time" if raw.timestamp is not None else "leave-last")
+    if kind == "given":
+        return given_split(raw, _read_test(split, config))
+    if kind == "time":
+        return split_by_time(raw, test_fraction=split.test_fraction)
+    return leave_last(raw, split.n)
 
 
 def training_part(raw: Interactions, config: JobConfig) -> Interactions:
@@ -54,6 +74,11 @@ def sampled(validation: Interactions, users: int) -> Interactions:
     """Return the events of so many users at most, the same in every run."""
     asked = np.random.default_rng(0).permutation(len(validation.users))[:users]
     return validation.select(np.isin(validation.user, asked))
+
+
+def _read_test(split: SplitConfig, config: JobConfig) -> Interactions:
+    rejected = Rejected(config.ingest.on_error)
+    return to_interactions(pa.concat_tables(read_events(split.test or "", config.ingest.spec(), rejected)))
 
 
 def _by_first_use(n: int, rows: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
