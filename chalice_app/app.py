@@ -261,7 +261,7 @@ def metrics():
 
 @app.route("/console", methods=["GET"], scope=None)
 def console():
-    """Return a page that asks this API; it holds no data itself."""
+    """Return a page that asks this API: it holds no data itself."""
     from chalicelib.console import page
 
     return page()
