@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.artifacts.manifest import ArraySpec, ArtifactManifest, check_name
+from recsys.artifacts.manifest import MAX_MANIFEST_BYTES, ArraySpec, ArtifactManifest, check_name
 from recsys.artifacts.store import MANIFEST, StoredArrays
 from recsys.aws.cache import ArtifactCache
 from recsys.aws.client import AwsError, Client
 from recsys.aws.objects import Objects
-from recsys.errors import ArtifactError, ConflictError, StorageError
+from recsys.errors import ArtifactError, ConflictError, NoModelError, StorageError
 
 
 class S3ArtifactStore:
@@ -57,6 +57,8 @@ class S3ArtifactStore:
         """See `ArtifactStore.open`; what the cache does not hold yet is downloaded."""
         folder = f"{check_name('namespace', namespace)}/{check_name('version', version)}"
         with _doing(f"opening {self._objects.url(folder)}"):
+            if names == ():  # who looks through all manifests must not empty the cache, nor find there what is removed
+                return StoredArrays(self._manifest(namespace, version, manifest_sha256), {})
             return self._cache.open(namespace, version, manifest_sha256=manifest_sha256, names=names)
 
     def versions(self, namespace: str) -> list[str]:
@@ -71,6 +73,17 @@ class S3ArtifactStore:
         with _doing(f"removing {self._objects.url(folder)}"):
             self._objects.remove([folder + MANIFEST])
             self._objects.remove([folder + name for name in self._objects.names(folder)])
+
+    def _manifest(self, namespace: str, version: str, sha256: str | None) -> ArtifactManifest:
+        found = self._objects.read(f"{namespace}/{version}/{MANIFEST}", 0, MAX_MANIFEST_BYTES + 1)
+        if found is None:
+            raise NoModelError(f"namespace {namespace!r} has no version {version!r} under {self._objects.url('')}")
+        if sha256 is not None and hashlib.sha256(found[0]).hexdigest() != sha256:
+            raise ArtifactError("the manifest is not the one that was published")
+        manifest = ArtifactManifest.from_bytes(found[0])
+        if (manifest.namespace, manifest.version) != (namespace, version):
+            raise ArtifactError(f"it holds version {manifest.version} of {manifest.namespace}")
+        return manifest
 
     def sweep(self, namespace: str) -> None:
         """See `ArtifactStore.sweep`; whatever is left is among `versions`."""

@@ -140,11 +140,10 @@ def checked(document: Mapping[str, Any], namespace: str, models: ModelLoader, on
             continue
         field = f"variants[{n}].version"
         try:
-            model = models.pinned(namespace, one.pinned)
+            models.pinned(namespace, one.pinned)
         except NoModelError as error:
             raise DataError(str(error), field=field) from None
-        user = models.first_user(model)
-        if user is not None and online.user_state(namespace, one.pinned, user) is None:
+        if not online.has_users(namespace, one.pinned):
             reason = f"the online store holds no user of version {one.pinned} any more"
             raise DataError(reason, field=field, remedy="`recsys experiment set` writes them anew")
     return experiment.document()

@@ -167,14 +167,6 @@ class ModelLoader:
         slot = self._slots.get(namespace)
         return None if slot is None else slot.experiment
 
-    def first_user(self, model: ServedModel) -> str | None:
-        """Return a user the model was trained with."""
-        names = [f"user_ids_{part}" for part in ("text", "offsets", "order")]
-        pointer, namespace = model.pointer, model.manifest.namespace
-        stored = self._store.open(namespace, pointer.version, manifest_sha256=pointer.manifest_sha256, names=names)
-        users = IdMap(*(stored.arrays[name] for name in names))
-        return users.id(0) if len(users) else None
-
     def require(self, namespace: str) -> None:
         """Raise `NoModelError` unless something was published; read the pointer at most, and no artefact."""
         self._slot(namespace)
