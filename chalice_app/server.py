@@ -195,7 +195,8 @@ def main() -> int:
     threading.Thread(target=_warm_up, daemon=True).start()
     how = "open to all who reach it, as there is no key" if is_open else "with keys"
     with suppress(KeyboardInterrupt):
-        print(f"Serving http://{options.host}:{server.server_port} ({how}; Ctrl-C ends it)", flush=True)
+        url = f"http://{options.host}:{server.server_port}"
+        print(f"Serving {url} ({how}; Ctrl-C ends it), the console at {url}/console", flush=True)
         server.serve_forever()
     server.server_close()
     gate().close()
