@@ -58,7 +58,7 @@ def narrowed():
     schemas["ClauseIn"] = clause | {"properties": conditions | dict.fromkeys(("must", "should", "must_not"), sides)}
     schemas["CapIn"]["properties"]["field"] = {"enum": list(by_field)}
     schemas["FreshnessIn"]["properties"]["field"] = {"enum": ["launched"]}
-    schemas["FieldsIn"]["properties"]["fields"]["propertyNames"] = {"pattern": "^[ -~]{1,64}$"}
+    schemas["FieldsIn"]["properties"]["fields"]["propertyNames"] |= {"pattern": "^[ -~]{1,64}$"}
     context = {"type": "object", "properties": {"month": {"enum": [1, 12, "3"]}}, "additionalProperties": False}
     for name in ("AskIn", "ScoresIn", "RerankIn"):
         schemas[name]["properties"]["context"] = context
