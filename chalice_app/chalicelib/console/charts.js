@@ -85,7 +85,7 @@ function metricChart(width, metric, models) {
   const x = (n) => (points.length > 1 ? left + 12 + step * n : (left + right) / 2);
   const y = (value) => bottom - ((bottom - top) * (value - ticks[0])) / (ticks.at(-1) - ticks[0]);
   const svg = drawing(width, height, `${metric} by version`);
-  svg.append(place(`${metric} (mean over judged users)`, 4, 14, "start", "soft"));
+  svg.append(place(`${metric}, as judged before publishing`, 4, 14, "start", "soft"));
   for (const tick of ticks) {
     svg.append(make("line", { x1: left, x2: right, y1: y(tick), y2: y(tick), class: "grid" }));
     svg.append(place(shown(tick), left - 8, y(tick) + 4, "end", "soft"));

@@ -158,7 +158,7 @@ function routeTable(routes) {
     ...[one.count, one.errors].map((number) => make("td", { class: "right" }, number.toLocaleString("en"))),
     ...[one.p50_ms, one.p99_ms].map((number) => make("td", { class: "right" }, shown(Number(number.toPrecision(2))))),
   ];
-  return table("Routes", ["Route"], ["calls", "errors", "p50 (ms)", "p99 (ms)"], routes.map(line));
+  return table("Routes", ["Route"], ["calls", "errors (5xx)", "p50 (ms)", "p99 (ms)"], routes.map(line));
 }
 
 watcher.observe(find("metrics"));
