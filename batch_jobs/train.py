@@ -17,7 +17,8 @@ from batch_jobs.config import JobConfig, call
 from batch_jobs.console import Screen
 from batch_jobs.runs import recording
 from batch_jobs.stores import Stores
-from recsys.artifacts import ArtifactManifest, DatedCounts, Histories, describe, pack
+from recsys.artifacts import ArtifactManifest, Histories, describe, pack
+from recsys.artifacts.dated_counts import DatedCounts
 from recsys.data import Cleaned, Dataset, DataWarning, Interactions, clean, interactions_from_tuples, to_interactions
 from recsys.encoding import field_names
 from recsys.errors import ConfigError, ConflictError, InsufficientDataError

@@ -75,23 +75,23 @@ def popular(ns):
 @app.route("/v1/{ns}/items/{item}/similar", methods=["POST"], scope="read")
 def similar_items_by_rules(ns, item):
     """Nearest items, by rules: {"k"?, "filter"?, "boost"?, ...}."""
-    from chalicelib.rows import asked_plain
+    from chalicelib.bodies import ListIn, asked_by
 
-    asked = asked_plain(app.current_request)
+    asked = asked_by(app.current_request, ListIn)
     return ranked(app.request_id, service().similar(path_namespace(ns), path_id("item", item), **asked))
 
 
 @app.route("/v1/{ns}/popular", methods=["POST"], scope="read")
 def popular_by_rules(ns):
     """Items most users have, by rules: {"k"?, "filter"?, "boost"?, ...}."""
-    from chalicelib.rows import asked_plain
+    from chalicelib.bodies import ListIn, asked_by
 
-    return ranked(app.request_id, service().popular(path_namespace(ns), **asked_plain(app.current_request)))
+    return ranked(app.request_id, service().popular(path_namespace(ns), **asked_by(app.current_request, ListIn)))
 
 
 @app.route("/v1/{ns}/trending", methods=["GET", "POST"], scope="read")
 def trending(ns):
-    """Items by decayed number of events: GET ...?k=20&half_life_h=168, and any declared field; POST takes rules."""
+    """Items by decayed number of events: GET ...?k=20&half_life_h=720, and any declared field; POST takes rules."""
     from chalicelib.rows import asked_trending
 
     return ranked(app.request_id, service().trending(path_namespace(ns), **asked_trending(app.current_request)))
@@ -117,21 +117,11 @@ def rows(ns, user):
 
 @app.route("/v1/{ns}/batch", methods=["POST"], scope="read")
 def batch(ns):
-    """Up to 100 of the requests that take a body: {"requests": [{"route": "trending", "k": 5}, ...]}."""
+    """Up to 100 of the requests above in one: {"requests": [{"route": "trending", "k": 5}, ...]}."""
     from chalicelib.batch import answers
 
     service().models.require(path_namespace(ns))
-    routes = {
-        "recommendations": (recommendations_in_context, "user"),
-        "session": (recommendations_for_a_session, None),
-        "scores": (scores, "user"),
-        "rerank": (rerank, "user"),
-        "similar": (similar_items_by_rules, "item"),
-        "popular": (popular_by_rules, None),
-        "trending": (trending, None),
-        "rows": (rows, "user"),
-    }
-    return answers(app, ns, routes)
+    return answers(app, ns)
 
 
 @app.route("/v1/{ns}/items/{item}", methods=["PUT"], scope="write")

@@ -261,7 +261,7 @@ class Client:
         """Return the items most users have."""
         return cast(Ranked, self._ask("POST", "popular", body={"k": k, **asked}))
 
-    def trending(self, k: int = 20, half_life_h: float = 168.0, **asked: Unpack[Listing]) -> Ranked:
+    def trending(self, k: int = 20, half_life_h: float = 720.0, **asked: Unpack[Listing]) -> Ranked:
         """Return the items with most events, of which each counts half with every half-life since."""
         return cast(Ranked, self._ask("POST", "trending", body={"k": k, "half_life_h": half_life_h, **asked}))
 

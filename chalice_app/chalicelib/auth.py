@@ -26,7 +26,7 @@ REFRESH_S = 1.0
 STALE_S = 3600.0
 """How long keys go on working while the store is out of reach."""
 MODES = ("", "required", "open")
-_KEY = re.compile("rs_([0-9a-f]{12})_([0-9a-f]{64})")
+_KEY = "rs_([0-9a-f]{12})_([0-9a-f]{64})"  # compiled when the first one comes
 _LONGEST = 8192
 CHALLENGE = {"WWW-Authenticate": 'ApiKey realm="recsys", Bearer realm="recsys"'}
 
@@ -58,7 +58,7 @@ class Keyring:
         self._revision: str | None = None
         self._keys: dict[str, ApiKey] = {}
         self._looked_s = self._read_s = float("-inf")
-        self.failed = False
+        self.failed = self._closed = False
 
     @property
     def is_empty(self) -> bool:
@@ -66,7 +66,7 @@ class Keyring:
         self._look()
         if self._revision is None:
             raise StorageError("the keys cannot be read")
-        return not self._revision
+        return not self._closed
 
     def find(self, key_id: str, sha256: str) -> ApiKey | None:
         """Return a key that is not revoked, by id and hash; `StorageError` where none was read for too long."""
@@ -92,7 +92,7 @@ class Keyring:
             if (revision := self._store.revision()) != self._revision:
                 found = self._store.all() if revision else []
                 self._keys = {one.key_id + one.sha256: one for one in found if not one.revoked}
-                self._revision = revision
+                self._revision, self._closed = revision, self._closed or bool(revision)
             self._read_s, self.failed = began_s, False
         except (StorageError, ArtifactError):
             self.failed = True
@@ -197,7 +197,7 @@ class Gate:
         """
         from hashlib import sha256
 
-        parsed = _KEY.fullmatch(text)
+        parsed = re.fullmatch(_KEY, text)
         key_id, secret = parsed.groups() if parsed else ("", "")
         key = self.keyring.find(key_id, sha256(secret.encode()).hexdigest())
         if key is None:

@@ -15,8 +15,7 @@ from recsys.events import LARGEST_CONTEXT_BYTES, LARGEST_VALUE, YEAR_2100_S, Int
 from recsys.ids import encode_id
 from recsys.impressions import MAX_SHOWN, ImpressionEvent, Shown
 from recsys.serving import SessionEvent
-from recsys.serving.fields import KINDS, MAX_FIELDS, MAX_NAME
-from recsys.serving.paging import Reading
+from recsys.serving.fields import KINDS, MAX_FIELDS, MAX_NAME, RESERVED
 
 MAX_EVENTS = 500
 HOW_IT_IS_READ = ("k", "cursor", "include", "explain")
@@ -52,9 +51,8 @@ EventContext = Annotated[
 ]
 Value = Annotated[float, msgspec.Meta(ge=0, le=LARGEST_VALUE)]
 Included = Annotated[list[Name], msgspec.Meta(max_length=MAX_INCLUDED, description="Fields that come with each item")]
-FieldName = Annotated[
-    str, msgspec.Meta(extra_json_schema={"minLength": 1, "maxLength": MAX_NAME, "description": "Printable characters"})
-]
+_NAME = {"minLength": 1, "maxLength": MAX_NAME, "not": {"enum": list(RESERVED)}}
+FieldName = Annotated[str, msgspec.Meta(extra_json_schema={**_NAME, "description": "Printable characters"})]
 Kind = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(KINDS)})]
 
 Body = TypeVar("Body", bound=msgspec.Struct)
@@ -173,12 +171,17 @@ class SessionEventIn(msgspec.Struct, forbid_unknown_fields=True):
     value: Value = 1.0
 
 
-class AskIn(RulesIn, forbid_unknown_fields=True):
-    """The body of POST recommendations."""
+class ListIn(RulesIn, forbid_unknown_fields=True):
+    """The body of a POST of any list."""
 
     k: Annotated[int, msgspec.Meta(ge=1, le=MAX_K)] = DEFAULT_K
     cursor: str | None = None
     include: Included = msgspec.field(default_factory=list)
+
+
+class AskIn(ListIn, forbid_unknown_fields=True):
+    """The body of POST recommendations."""
+
     explain: bool = False
     context: Context = msgspec.field(default_factory=dict)
     events: Annotated[list[SessionEventIn], msgspec.Meta(max_length=MAX_EVENTS)] = msgspec.field(default_factory=list)
@@ -203,17 +206,22 @@ def asked_list(request: Request) -> tuple[int, dict[str, Any]]:
 
     A problem names the field as ``events[3].item``.
     """
+    asked = asked_by(request, AskIn)
+    return asked.pop("k"), asked
+
+
+def asked_by(request: Request, body_type: type[ListIn]) -> dict[str, Any]:
+    """Return what a body asks for by the names the service gives it, its length and own members included."""
     parsed = parsed_body(request)
-    body = converted(parsed, AskIn)
-    reading = reading_in(request, parsed, body, explain=body.explain)
-    asked = {"context": bounded(body.context), "events": session_events(body.events)}
-    return body.k, {**asked, "rules": rules_of(body), "reading": reading}
-
-
-def reading_in(request: Request, parsed: dict[str, Any], body: Any, **more: Any) -> Reading:
-    """Return how a body that may have a cursor and fields to include reads its list."""
+    body = converted(parsed, body_type)
+    own = {name: getattr(body, name) for name in body.__struct_fields__ if name not in ListIn.__struct_fields__}
+    if "events" in own:
+        own["events"] = [_session_event_of(place, sent) for place, sent in enumerate(own["events"])]
+        bounded(own["context"])
     asked = {name: one for name, one in parsed.items() if name not in HOW_IT_IS_READ}
-    return reading_of(request, asked, body.cursor, include=tuple(body.include), **more)
+    explain = own.pop("explain", False)
+    reading = reading_of(request, asked, body.cursor, include=tuple(body.include), explain=explain)
+    return {"k": body.k, "rules": rules_of(body), "reading": reading, **own}
 
 
 def sent_fields(request: Request) -> dict[str, str]:
@@ -224,7 +232,7 @@ def sent_fields(request: Request) -> dict[str, str]:
 class MoveIn(msgspec.Struct, forbid_unknown_fields=True):
     """The body of POST activate and rollback."""
 
-    expected: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    expected: Annotated[int, msgspec.Meta(ge=1, le=2**53)] | None = None
 
 
 def sent_move(request: Request) -> int | None:
@@ -238,11 +246,6 @@ def bounded(context: dict[str, Any]) -> dict[str, Any]:
     if size > LARGEST_CONTEXT_BYTES:
         raise Problem(422, f"has {size:,} bytes; {LARGEST_CONTEXT_BYTES:,} are the most", field="context")
     return context
-
-
-def session_events(sent: list[SessionEventIn]) -> list[SessionEvent]:
-    """Return what was done in a session; a problem names an item as ``events[3].item``."""
-    return [_session_event_of(place, one) for place, one in enumerate(sent)]
 
 
 def _session_event_of(place: int, sent: SessionEventIn) -> SessionEvent:

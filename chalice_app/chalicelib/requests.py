@@ -57,23 +57,38 @@ def path_id(field: str, text: str) -> str:
 def query_list(request: Request, *own: str) -> tuple[int, dict[str, Any]]:
     """Return the list length of ``?k=``, and rules and reading by the names the service gives them.
 
-    Of every other parameter but ``cursor`` and ``include`` an item's field of its name has its value; one that comes
-    several times has one of its values. Those in `own` mean something else on this route.
+    Of every other parameter but ``cursor``, ``include`` and those in `own` an item's field of its name has its value;
+    one that comes several times has one of its values.
     """
     query = {name: request.query_params.getlist(name) for name in request.query_params or ()}
+    k = query_whole(request, "k", DEFAULT_K, MAX_K)
     text, cursor, include = (_single(query, name) for name in ("k", "cursor", "include"))
-    k = _whole("k", str(DEFAULT_K) if text is None else text, MAX_K)
-    fields = () if include is None else tuple(include.split(","))
-    if len(fields) > MAX_INCLUDED or not all(fields):
+    included = () if include is None else tuple(include.split(","))
+    if len(included) > MAX_INCLUDED or not all(included):
         raise Problem(400, f"include is 1 to {MAX_INCLUDED} names of fields with commas between them", field="include")
-    reading = reading_of(request, {"query": query} if query else {}, cursor, include=fields)
+    reading = reading_of(request, {"query": query} if query else {}, cursor, include=included)
     tags = request.headers.get("if-none-match", "").split(",")
     reading = reading._replace(
-        asked=reading.request + repr((text, cursor, fields)).encode(),
+        asked=reading.request + repr((text, cursor, included)).encode(),
         unless=frozenset(tag.strip().removeprefix("W/").strip('"') for tag in tags),
     )
-    fields_of_items = {name: values for name, values in query.items() if name not in own}
-    return k, {"rules": _filter(fields_of_items) if fields_of_items else None, "reading": reading}
+    fields = {name: values for name, values in query.items() if name not in own}
+    return k, {"rules": _filter(fields) if fields else None, "reading": reading}
+
+
+def query_whole(request: Request, name: str, default: int, most: int) -> int:
+    """Return a whole number from 1 on of the query."""
+    text = query_text(request, name, str(default))
+    if not _COUNT.fullmatch(text) or int(text) > most:
+        raise Problem(400, f"{name} is one whole number from 1 to {most}", field=name)
+    return int(text)
+
+
+def query_text(request: Request, name: str, default: str) -> str:
+    """Return a parameter of the query, '' if it comes several times."""
+    query = request.query_params
+    values = query.getlist(name) if query and name in query else [default]
+    return values[0] if len(values) == 1 else ""
 
 
 def reading_of(request: Request, asked: Any, cursor: str | None, **more: Any) -> Reading:
@@ -89,24 +104,6 @@ def _single(query: dict[str, list[str]], name: str) -> str | None:
     if len(values) > 1:
         raise Problem(400, "comes more than once", field=name)
     return values[0] if values else None
-
-
-def query_whole(request: Request, name: str, default: int, most: int) -> int:
-    """Return a whole number from 1 on of the query."""
-    return _whole(name, query_text(request, name, str(default)), most)
-
-
-def query_text(request: Request, name: str, default: str) -> str:
-    """Return a parameter of the query, '' if it comes several times."""
-    query = request.query_params
-    values = query.getlist(name) if query and name in query else [default]
-    return values[0] if len(values) == 1 else ""
-
-
-def _whole(name: str, text: str, most: int) -> int:
-    if not _COUNT.fullmatch(text) or int(text) > most:
-        raise Problem(400, f"{name} is one whole number from 1 to {most}", field=name)
-    return int(text)
 
 
 def _filter(query: dict[str, list[str]]) -> Rules:
@@ -127,8 +124,7 @@ def strict_json(data: bytes) -> dict[str, Any]:
         text = data.decode()
     except UnicodeDecodeError:
         raise Problem(400, "the body is not UTF-8") from None
-    # Without so many brackets in all it cannot be so deep, and most bodies have a handful.
-    if text.count("{") + text.count("[") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
+    if _depth(text) > MAX_DEPTH:
         raise Problem(400, f"the body is nested deeper than {MAX_DEPTH} levels")
     try:
         parsed = json.loads(
@@ -163,7 +159,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = dict(pairs)
     if len(names) < len(pairs):
         raise ValueError("a name stands twice in one object")
-    if any("\ud800" <= character <= "\udfff" for name in names if not name.isascii() for character in name):
+    if any("\ud800" <= character <= "\udfff" for name in names for character in name):
         raise ValueError("a name holds a lone surrogate")
     return names
 

@@ -12,7 +12,7 @@ from chalicelib.cursors import cursor_of
 
 if TYPE_CHECKING:
     from recsys.artifacts import Pointer
-    from recsys.serving import RankedItem, RankedList, ScoredItem, ScoredItems
+    from recsys.serving import RankedList, ScoredItem, ScoredItems
     from recsys.serving.because import Rows
     from recsys.serving.online.erasures import Erased
     from recsys.serving.people import HeldAndTrained
@@ -25,6 +25,7 @@ SECURITY = {
 }
 """Of every answer that does not say otherwise."""
 HEADERS = {"Content-Type": "application/json", **SECURITY}
+_json = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
 
 class Problem(Exception):
@@ -68,13 +69,8 @@ def ranked(request_id: str, found: RankedList) -> Response:
     """Return a list in the shape every list has, with the cursor of the next page; 304 where the client has it."""
     from chalicelib.wiring import cursor_key  # which needs `Problem`
 
-    items = items_of(found.items)
-    for place, told in enumerate(found.metadata or ()):
-        items[place]["metadata"] = told
-    for place, one in enumerate(found.explained or ()):
-        items[place] |= _explained(one)
     cursor = None if found.next is None else cursor_of(found.next, cursor_key())
-    response = FromModel(request_id, {"items": items, "cursor": cursor}, found)
+    response = FromModel(request_id, {"items": items_of(found), "cursor": cursor}, found)
     if found.tag:
         response.headers |= {"ETag": f'W/"{found.tag}"', "Cache-Control": "private, no-cache"}
     if found.unchanged:
@@ -82,13 +78,17 @@ def ranked(request_id: str, found: RankedList) -> Response:
     return response
 
 
-def items_of(items: tuple[RankedItem, ...]) -> list[dict[str, Any]]:
+def items_of(found: RankedList) -> list[dict[str, Any]]:
     """Return the places of a list, with how likely each item was where places are explored."""
-    told: list[dict[str, Any]] = [{"item": one.item, "score": one.score, "reason": one.reason} for one in items]
-    if items and items[0].propensity is not None:
-        for place, one in zip(told, items, strict=True):
-            place["propensity"] = one.propensity
-    return told
+    items: list[dict[str, Any]] = [{"item": one.item, "score": one.score, "reason": one.reason} for one in found.items]
+    if found.items and found.items[0].propensity is not None:
+        for told, one in zip(items, found.items, strict=True):
+            told["propensity"] = one.propensity
+    for place, told in enumerate(found.metadata or ()):
+        items[place]["metadata"] = told
+    for place, one in enumerate(found.explained or ()):
+        items[place] |= _explained(one)
+    return items
 
 
 def scored(request_id: str, found: ScoredItems, *, explain: bool) -> Response:
@@ -153,7 +153,3 @@ def problem(
     if status == 503:
         told["Retry-After"] = "1"
     return Response(_json({**body, "request_id": request_id}), told, status)
-
-
-def _json(body: dict[str, Any]) -> str:
-    return json.dumps(body, allow_nan=False, separators=(",", ":"))

@@ -1,7 +1,6 @@
 """Versioned, verified artefacts and the registry that says which one is in service."""
 
 from recsys.artifacts.artifact import Artifact, Histories, pack, unpack
-from recsys.artifacts.dated_counts import DatedCounts
 from recsys.artifacts.manifest import ArraySpec, ArtifactManifest, describe
 from recsys.artifacts.registry import LocalModelRegistry, ModelRegistry, Pointer
 from recsys.artifacts.store import ArtifactStore, LocalArtifactStore, StoredArrays
@@ -11,7 +10,6 @@ __all__ = [
     "Artifact",
     "ArtifactManifest",
     "ArtifactStore",
-    "DatedCounts",
     "Histories",
     "LocalArtifactStore",
     "LocalModelRegistry",

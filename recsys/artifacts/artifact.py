@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.artifacts.dated_counts import TREND, DatedCounts
 from recsys.artifacts.manifest import ArtifactManifest
 from recsys.artifacts.store import StoredArrays
 from recsys.codes import Codes
@@ -18,6 +17,9 @@ from recsys.errors import ArtifactError, ConfigError, DataError
 from recsys.factors import Factors, FoldIn, HistoryMap
 from recsys.ids import IdMap
 from recsys.query_features import QueryFeatures, check_array
+
+if TYPE_CHECKING:
+    from recsys.artifacts.dated_counts import DatedCounts
 
 _UNFIT = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, DataError, ConfigError)
 
@@ -32,6 +34,8 @@ class _AllBut(Container[str]):
 
 USER_IDS = tuple(f"user_ids_{a}" for a in ("text", "offsets", "order"))
 """The arrays that name the users."""
+TREND = ("trend_items", "trend_hours", "trend_counts")
+"""The arrays of `DatedCounts`; an artefact of an earlier release, or of events without times, has none of them."""
 
 ITEM_SIDE = _AllBut(
     "user_vectors",

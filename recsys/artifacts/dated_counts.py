@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.artifacts.artifact import TREND
 from recsys.artifacts.store import StoredArrays
 from recsys.errors import ArtifactError
 
-TREND = ("trend_items", "trend_hours", "trend_counts")
-"""The arrays of an artefact; one of an earlier release, or of events without times, has none of them."""
 _STEP = 0.2
 """Length of a period beside its age: by it, no event counts for 0.004 more or less than it would by its own time."""
 
@@ -53,7 +52,7 @@ class DatedCounts(NamedTuple):
 
     @classmethod
     def from_stored(cls, stored: StoredArrays, n_items: int) -> DatedCounts:
-        """Take those of an artefact; `ArtifactError` if they are not of this many items, or not what was published."""
+        """Take those of an artefact, none if it has no `TREND`; `ArtifactError` if they do not fit its items."""
         if "trend_items" not in stored.arrays:
             return cls.none()
         items, hours, counts = (stored.arrays.get(name, np.empty((0, 0))) for name in TREND)

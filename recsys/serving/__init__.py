@@ -5,12 +5,13 @@ What a first list does not need is imported when somebody asks for it.
 
 from typing import TYPE_CHECKING, Any
 
+from recsys.serving.answers import RankedList
 from recsys.serving.knowledge import SessionEvent
 from recsys.serving.listing import RankedItem
 from recsys.serving.loader import ModelLoader
 from recsys.serving.online import OnlineStore, StoredList, UserState
 from recsys.serving.online.sqlite import SQLiteOnlineStore
-from recsys.serving.service import RankedList, RecommendationService
+from recsys.serving.service import RecommendationService
 from recsys.serving.warm_up import WarmUp
 
 if TYPE_CHECKING:

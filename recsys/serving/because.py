@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from itertools import islice
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.serving.knowledge import Knowledge
-from recsys.serving.listing import RankedItem, Ranking
+from recsys.serving.listing import Ranking
 from recsys.serving.loader import ServedModel
 from recsys.serving.searches import SIMILAR, similar_to
+
+if TYPE_CHECKING:
+    from recsys.serving.answers import RankedList
 
 NO_HISTORY = "no_history"
 
@@ -21,11 +24,11 @@ class Row(NamedTuple):
     """Items like one that the user liked."""
 
     because: str
-    items: tuple[RankedItem, ...]
+    found: RankedList
 
 
 class Rows(NamedTuple):
-    """Rows from one pinned version, the rest as of a `RankedList`; strategy is `NO_HISTORY` where nothing is known."""
+    """Rows from one pinned version, the rest as of a `RankedList`; strategy is `NO_HISTORY` where there are none."""
 
     rows: tuple[Row, ...]
     model_version: str
@@ -57,20 +60,25 @@ def rows_of(
     known: Knowledge,
     removed: Collection[str],
     n_rows: int,
-    listed: Callable[[Ranking], tuple[RankedItem, ...]],
-) -> Iterator[Row]:
-    """Yield a row for each of the newest liked items that are still there, without what the user has and repeats."""
+    listed: Callable[[Ranking], RankedList],
+    *,
+    degraded: bool,
+) -> Rows:
+    """Return a row for each of the newest liked items that are still there; those with nothing to show are left out."""
     closed = np.zeros(len(model.items), np.bool_)
     closed[known.seen] = True
-    unmodelled = known.unmodelled
+    unmodelled, rows = known.unmodelled, list[Row]()
     there = (row for row in liked(known).tolist() if model.items.id(row) not in removed)
     for row in islice(there, n_rows):
         like = model.items.id(row)
-        items = listed(Ranking(model, SIMILAR, similar_to(model, row, closed), unmodelled, like))
-        if items:
-            yield Row(like, items)
-        for one in items:
+        found = listed(Ranking(model, SIMILAR, similar_to(model, row, closed), unmodelled, like))
+        if found.items:
+            rows.append(Row(like, found))
+        for one in found.items:
             if (shown := model.items.row(one.item)) >= 0:
                 closed[shown] = True
             else:
                 unmodelled |= {one.item}
+    manifest, degraded = model.manifest, degraded or any(row.found.degraded for row in rows)
+    strategy = SIMILAR if rows else NO_HISTORY
+    return Rows(tuple(rows), manifest.version, manifest.created_at, strategy, degraded)

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.artifacts.artifact import ITEM_SIDE, item_side
-from recsys.artifacts.dated_counts import TREND, DatedCounts
+from recsys.artifacts.artifact import ITEM_SIDE, TREND, item_side
 from recsys.artifacts.manifest import ArtifactManifest
 from recsys.artifacts.registry import ModelRegistry, Pointer
 from recsys.artifacts.store import ArtifactStore, give_back
@@ -25,6 +24,7 @@ from recsys.index import ItemIndex
 from recsys.weights import WeightRule
 
 if TYPE_CHECKING:
+    from recsys.artifacts.dated_counts import DatedCounts
     from recsys.serving.experiments import Experiment
     from recsys.serving.trending import Trend
 
@@ -46,7 +46,7 @@ class ServedModel:
     items: IdMap
     item_counts: NDArray[np.float32]
     codes: Codes | None = None
-    dated: Callable[[], DatedCounts] = DatedCounts.none
+    dated: Callable[[], DatedCounts] | None = None
 
     @cached_property
     def index(self) -> ItemIndex:
@@ -66,9 +66,10 @@ class ServedModel:
     @cached_property
     def trend(self) -> Trend:
         """Search by decayed number of events, for everybody alike."""
+        from recsys.artifacts.dated_counts import DatedCounts
         from recsys.serving.trending import Trend
 
-        return Trend(self.items, self.item_counts, self.events_through, self.dated)
+        return Trend(self.items, self.item_counts, self.events_through, self.dated or DatedCounts.none)
 
     @cached_property
     def weight_rule(self) -> WeightRule:
@@ -230,6 +231,8 @@ class ModelLoader:
 
     def _dated(self, namespace: str, pointer: Pointer, n_items: int) -> DatedCounts:
         """Open what only trends ask for."""
+        from recsys.artifacts.dated_counts import DatedCounts
+
         stored = self._store.open(namespace, pointer.version, manifest_sha256=pointer.manifest_sha256, names=TREND)
         return DatedCounts.from_stored(stored, n_items)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,89 +12,33 @@ from numpy.typing import NDArray
 from recsys.errors import (
     ArtifactError,
     NoModelError,
-    NotFoundError,
     PageGoneError,
     RecsysError,
     StorageError,
     UnknownItemError,
 )
-from recsys.events import InteractionEvent
+from recsys.serving.answers import Explored, RankedList
 from recsys.serving.catalogue import Catalogue
 from recsys.serving.knowledge import Knowledge, SessionEvent
-from recsys.serving.listing import Found, RankedItem, Ranking, listed
+from recsys.serving.listing import Ranking, listed
 from recsys.serving.loader import ModelLoader, ServedModel
 from recsys.serving.online import NO_END, OnlineStore
 from recsys.serving.paging import NOTHING_KNOWN, WHOLE, Page, Reading, check_same, fingerprint
 from recsys.serving.query import Query
+from recsys.serving.records import Records
 from recsys.serving.searches import POPULAR, SIMILAR, TRENDING, for_all, for_somebody, similar_to
 
 if TYPE_CHECKING:
-    from recsys.impressions import ImpressionEvent
     from recsys.serving.because import Rows
-    from recsys.serving.experiments import Exploration, Variant
+    from recsys.serving.experiments import Variant
     from recsys.serving.rules import Rules
-    from recsys.serving.scores import ScoredItem, ScoredItems
+    from recsys.serving.scores import ScoredItems
 
-HALF_LIFE_H = 7 * 24.0
+HALF_LIFE_H = 30 * 24.0
 NOTHING = Knowledge.nothing()
 
 
-class RankedList(NamedTuple):
-    """An answer, from one pinned version.
-
-    Parameters
-    ----------
-    items : tuple of RankedItem
-        Best first; as many as asked for when the catalogue allows it.
-    model_version : str
-    model_created_at : str
-        As the manifest says.
-    strategy : str
-        Where the scores come from: the kind of the model (als, ...), fold_in, context, popular, trending or similar.
-    degraded : bool
-        Something the answer should have used was out of reach.
-    next : Page, optional
-        The page after this one; None at the end.
-    metadata : tuple of dict, optional
-        Of each item the fields that were asked for and that it has.
-    explained : tuple of ScoredItem, optional
-        What the model predicts for each item, and what that consists of; nothing for one it does not know.
-    tag : str
-        Another one for every other list; empty unless it was asked for.
-    unchanged : bool
-        The reader has a list of this tag: nothing was looked for.
-    variant : str, optional
-        Of the experiment; None without one, and where the variant's version is gone and the one in service answers.
-    """
-
-    items: tuple[RankedItem, ...]
-    model_version: str
-    model_created_at: str
-    strategy: str
-    degraded: bool = False
-    next: Page | None = None
-    metadata: tuple[dict[str, Any], ...] | None = None
-    explained: tuple[ScoredItem, ...] | None = None
-    tag: str = ""
-    unchanged: bool = False
-    variant: str | None = None
-
-
-class Explored(NamedTuple):
-    """How places are filled at random; the same seed fills the same."""
-
-    how: Exploration
-    seed: str
-
-    def shown(self, pool: Found, k: int) -> Found:
-        """Return k items of the pool, with their propensities."""
-        from recsys.serving.exploration import with_explored
-
-        rows = {one.item: row for row, one in pool}
-        return [(rows[one.item], one) for one in with_explored([one for _, one in pool], k, self.how, self.seed)]
-
-
-class RecommendationService:
+class RecommendationService(Records):
     """Lists from the published model and the online store.
 
     Parameters
@@ -106,9 +50,7 @@ class RecommendationService:
     """
 
     def __init__(self, models: ModelLoader, online: OnlineStore, *, clock: Callable[[], float] = time.time) -> None:
-        self.models = models
-        self.online = online
-        self.clock = clock
+        super().__init__(models, online, clock)
         self._catalogues: dict[str, Catalogue] = {}
 
     def recommend(
@@ -181,20 +123,21 @@ class RecommendationService:
         context: Mapping[str, Any] | None = None,
         events: Sequence[SessionEvent] = (),
         rules: Rules | None = None,
+        reading: Reading = WHOLE,
     ) -> RankedList:
         """Return named, distinct items in a user's order, also those the user has; the best k, or all.
 
         Scores are those of `recommend`, parameters and errors too. Items that only the catalogue knows come last.
         `UnknownItemError` names an item that nobody knows, or that was deleted, as ``items[3]``.
         """
-        model, variant, missed, now_s = self._served(namespace, user)
-        query, known = self._asked(namespace, user, model, context or {}, events, now_s)
+        model, variant, missed, now_s = self._served(namespace, user, reading.page)
+        query, known = self._asked(namespace, user, model, context or {}, events, now_s, reading.page)
         rows = self._item_rows(namespace, model, items, known, new_ones=True)
         new = frozenset(item for item, row in zip(items, rows.tolist(), strict=True) if row < 0)
         strategy, search = for_somebody(model, query, context, among=rows[rows >= 0])
         ranking = Ranking(model, strategy, search, new=new)
-        found = self._listed(namespace, ranking, k or len(items), rules, now_s, WHOLE, known, query)
-        return found._replace(next=None, variant=variant and variant.name, degraded=found.degraded or missed)
+        found = self._listed(namespace, ranking, k or len(items), rules, now_s, reading, known, query)
+        return found._replace(variant=variant and variant.name, degraded=found.degraded or missed)
 
     def scores(
         self,
@@ -246,109 +189,44 @@ class RecommendationService:
     ) -> RankedList:
         """Return the k items with most events, an event counting half with every half-life since; see `Trend`.
 
-        They are popular ones where no event has a time.
+        They are popular ones where no event has a time. It has no tag: it changes with every event.
         """
         model, now_s = self._pinned(namespace, reading.page)
         model.trend.refresh(namespace, self.online, self.clock())
         index = model.trend.index(half_life_h)
         strategy, search = (POPULAR, for_all(model.popularity)) if index is None else (TRENDING, for_all(index))
-        reading = reading._replace(asked=b"")  # no tag: every event may make it another list
-        found = self._listed(namespace, Ranking(model, strategy, search), k, rules, now_s, reading)
+        untagged = reading._replace(asked=b"")
+        found = self._listed(namespace, Ranking(model, strategy, search), k, rules, now_s, untagged)
         return found if model.trend.is_whole else found._replace(degraded=True)
 
-    def because(self, namespace: str, user: str, n_rows: int, k: int, *, rules: Rules | None = None) -> Rows:
-        """Return, for each of the newest items a user liked, the k nearest ones; none twice, and none the user has."""
-        from recsys.serving.because import NO_HISTORY, Rows, rows_of
+    def because(
+        self,
+        namespace: str,
+        user: str,
+        n_rows: int,
+        k: int,
+        *,
+        rules: Rules | None = None,
+        reading: Reading = WHOLE,
+    ) -> Rows:
+        """Return, for each of the newest items a user liked, the k nearest ones; none twice, and none the user has.
+
+        Rows have neither pages nor tags.
+        """
+        from recsys.serving.because import rows_of
 
         model, variant, missed, now_s = self._served(namespace, user)
-        known, manifest = Knowledge.of(user, namespace, model, self.online), model.manifest
+        known = Knowledge.of(user, namespace, model, self.online)
         catalogue, degraded = self._catalogue(namespace, known, rules)
+        whole = Reading(include=reading.include)
 
-        def listed(ranking: Ranking) -> tuple[RankedItem, ...]:
-            return self._listed(namespace, ranking, k, rules, now_s, WHOLE, known).items
+        def listed(ranking: Ranking) -> RankedList:
+            return self._listed(namespace, ranking, k, rules, now_s, whole, known)
 
-        found = tuple(rows_of(model, known, catalogue.removed, n_rows, listed))
-        strategy, of_variant = SIMILAR if found else NO_HISTORY, variant and variant.name
-        return Rows(found, manifest.version, manifest.created_at, strategy, degraded or missed, of_variant)
-
-    def record_events(self, namespace: str, events: Sequence[InteractionEvent]) -> int:
-        """Store events; the next list of their users takes them into account. Return how many were new."""
-        self.models.require(namespace)  # an event for a namespace that does not exist would never be read
-        return self.online.append_events(namespace, events)
-
-    def record_impressions(self, namespace: str, impressions: Sequence[ImpressionEvent]) -> int:
-        """Store what was shown; return how many were new, as far as the store knows. No list goes by it."""
-        self.models.require(namespace)
-        return self.online.append_impressions(namespace, impressions)
-
-    def put_experiment(self, namespace: str, document: Mapping[str, Any]) -> dict[str, Any]:
-        """Split the users of a namespace from now on, as `Experiment.of` says; return it as it is stored.
-
-        Raises
-        ------
-        DataError
-            Naming the field that cannot be used, be it a version that is none or has no user states.
-        """
-        from recsys.serving.experiments import checked
-
-        stored = checked(document, namespace, self.models, self.online) | {"started_at": self._now()}
-        self.models.registry.put_experiment(namespace, stored)
-        return stored
-
-    def experiment(self, namespace: str) -> dict[str, Any] | None:
-        """Return the last experiment, with `ended_at` if it was ended; None if there never was one."""
-        self.models.require(namespace)
-        return self.models.registry.experiment(namespace)
-
-    def end_experiment(self, namespace: str) -> dict[str, Any]:
-        """Give everybody the version in service again; `NotFoundError` if no experiment runs."""
-        document = self.experiment(namespace)
-        if document is None or document.get("ended_at"):
-            raise NotFoundError(f"no experiment runs in namespace {namespace!r}")
-        ended = document | {"ended_at": self._now()}
-        self.models.registry.put_experiment(namespace, ended)
-        return ended
-
-    def put_item(self, namespace: str, item: str, metadata: Mapping[str, Any]) -> None:
-        """Store what is known of an item; every list that is asked for from now on goes by it.
-
-        Raises
-        ------
-        DataError
-            Naming a declared field whose value is none of its kind.
-        """
-        from recsys.serving.fields import checked_metadata
-
-        self.models.require(namespace)
-        checked_metadata(metadata, self.online.catalogue_head(namespace).fields)
-        self.online.put_items(namespace, {item: metadata})
-
-    def item(self, namespace: str, item: str) -> dict[str, Any]:
-        """Return what is known of an item, nothing of one that only the model knows; else `UnknownItemError`."""
-        model = self.models.current(namespace)
-        found = self.online.item_metadata(namespace, [item])
-        if item not in found and (model.items.row(item) < 0 or item in self.online.removed_items(namespace)):
-            raise UnknownItemError(f"item {item!r} is not in the catalogue")
-        return found.get(item, {})
-
-    def delete_item(self, namespace: str, item: str) -> None:
-        """Take an item out of every list that is asked for from now on; `UnknownItemError` if it is in none."""
-        self.item(namespace, item)
-        self.online.delete_items(namespace, [item])
-
-    def put_fields(self, namespace: str, fields: Mapping[str, str]) -> dict[str, str]:
-        """Declare the fields that rules may name, in place of those before; `DataError` names one that cannot be."""
-        from recsys.serving.fields import checked_fields
-
-        self.models.require(namespace)
-        declared = checked_fields(fields)
-        self.online.put_fields(namespace, declared)
-        return declared
-
-    def fields(self, namespace: str) -> dict[str, str]:
-        """Return the declared fields."""
-        self.models.require(namespace)
-        return dict(self.online.catalogue_head(namespace).fields)
+        found = rows_of(model, known, catalogue.removed, n_rows, listed, degraded=degraded or missed)
+        if rules is not None and not found.rows:  # whether they can be used does not depend on who asks
+            listed(Ranking(model, POPULAR, for_all(model.popularity)))
+        return found._replace(variant=variant and variant.name)
 
     def _pinned(self, namespace: str, page: Page | None) -> tuple[ServedModel, float]:
         """Return the model of a walk and its time, at the beginning those of now."""
@@ -376,11 +254,6 @@ class RecommendationService:
         if page is not None:  # a walk that began before the experiment is none of it
             return model, variant if own.manifest.version == page.version else None, False, now_s
         return own, variant, False, now_s
-
-    def _now(self) -> str:
-        from datetime import UTC, datetime
-
-        return datetime.fromtimestamp(self.clock(), UTC).isoformat(timespec="milliseconds")
 
     def _asked(
         self,

@@ -7,6 +7,8 @@ import re
 from api_client import JSON, body_of, event
 from conftest import ODD_IDS
 
+from chalicelib.batch import ROUTES
+
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "BREW", "get", "", "X" * 5000)
 PATH_JUNK = (
     *ODD_IDS,
@@ -126,6 +128,25 @@ def base_ask(random, route):
         return json.dumps({"items": items, "context": context, "explain": random.random() < 0.5}).encode()
     if route.endswith("catalogue"):
         return json.dumps({"fields": random.choice([FIELDS, {"genre": "keywords"}, {"x": "text"}])}).encode()
+    if route.endswith("batch"):
+        named = random.choices([*ROUTES.items()], k=random.choice([1, 3, 100]))
+        parts = [{"route": name, **json.loads(base_ask(random, path))} for name, path in named]
+        who = {"user": random.choice(["u1", "\ud800", ""]), "item": "i1"}
+        return json.dumps(
+            {"requests": [one | {n: v for n, v in who.items() if random.random() < 0.7} for one in parts]}
+        ).encode()
+    own = {
+        "similar": {},
+        "popular": {},
+        "trending": {"half_life_h": random.choice([1, 24.5, 87600, 0])},
+        "rows": {"rows": random.choice([1, 10, 11])},
+        "rerank": {
+            "items": random.choices(("i1", "i2", "i3", "new"), k=random.choice([1, 2, 500])),
+            "context": context,
+        },
+    }.get(route.rpartition("/")[2])
+    if own is not None:
+        return json.dumps({"k": random.choice([1, 7, 500]), **own, **base_rules(random)}).encode()
     if "{item}" in route:
         return json.dumps(base_metadata(random)).encode()
     events = [{"item": random.choice(["i1", "i5", "new"]), "value": random.choice([1, 0, 2.5, 1e30])} for _ in range(3)]
@@ -203,7 +224,7 @@ def mutated_text(random, text):
 
 
 PUTS = ("/v1/{ns}/items/{item}", "/v1/{ns}/catalogue")
-TAKING_BODIES = ("/v1/{ns}/events", "/v1/{ns}/recommendations", "/v1/{ns}/users/{user}/scores", *PUTS)
+TAKING_BODIES = ("/v1/{ns}/events", "/v1/{ns}/batch", *sorted(set(ROUTES.values())), *PUTS)
 
 
 def mutated_request(random, routes):

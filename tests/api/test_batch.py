@@ -8,6 +8,7 @@ import pytest
 from api_client import JSON, body_of, check_problem, event, path_of
 
 from chalicelib import batch
+from recsys.errors import StorageError
 
 PATHS = {
     "recommendations": ("users", "user", "recommendations"),
@@ -98,7 +99,10 @@ def test_a_batch_of_a_hundred_is_a_hundred_requests(shelved):
     ("name", "bug"),
     [
         ("quote", lambda text, **_: text),
-        ("_part", lambda sent, arguments, body: batch.Request({**sent._event_dict, "body": "{}"}, sent.lambda_context)),
+        (
+            "_part",
+            lambda sent, path, arguments, body: batch.Request({**sent._event_dict, "body": "{}"}, sent.lambda_context),
+        ),
     ],
 )
 def test_the_check_above_catches_a_planted_bug(shelved, monkeypatch, name, bug):
@@ -144,3 +148,15 @@ def test_answers_beyond_what_the_gateway_passes_on_are_left_to_another_batch(api
     statuses = [one["status"] for one in answers]
     assert statuses == [200] * statuses.count(200) + [413] * statuses.count(413)
     assert 1 <= statuses.count(200) < 9
+
+
+def test_a_part_that_a_store_fails_is_a_503_in_its_place_and_its_cause_is_in_the_line(api, monkeypatch):
+    from chalicelib import wiring
+
+    def refuse(*_, **__):
+        raise StorageError("out of reach")
+
+    monkeypatch.setattr(wiring.service(), "trending", refuse)
+    answers = send(api, [{"route": "trending"}, {"route": "popular"}]).json["answers"]
+    assert [one["status"] for one in answers] == [503, 200]
+    assert api.line["error"].startswith("StorageError")

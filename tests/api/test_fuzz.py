@@ -53,7 +53,11 @@ def test_no_mutated_request_is_answered_with_5xx(api):
 )
 def test_the_storm_finds_a_planted_bug(api, monkeypatch, module, name, bug):
     monkeypatch.setattr(import_module(f"chalicelib.{module}"), name, bug)
-    assert failures(storm(api, 4000, 1)) > 0
+    try:
+        found = failures(storm(api, 4000, 1))
+    except AssertionError:  # the line of every request is looked at as well
+        found = 1
+    assert found > 0
 
 
 @pytest.mark.parametrize("method", METHODS)

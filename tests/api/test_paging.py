@@ -160,6 +160,8 @@ def test_a_cursor_is_good_for_its_request_alone(api, shop):
         check_problem(api.get(f"{RECOMMENDED}?cursor={quote(broken)}"), 422, "cursor")
     check_problem(api.get(f"{RECOMMENDED}?cursor={cursor}&cursor={cursor}"), 400, "cursor")
     check_problem(api.ask(RECOMMENDED, {"cursor": 7}), 422, "cursor")
+    check_problem(api.ask(RECOMMENDED, {"cursor": cursor + "\ud800"}), 422, "cursor")
+    check_problem(api.ask(RECOMMENDED, {"exclude": ["\ud800"]}), 422, "exclude[0]")
 
 
 def test_a_cursor_of_another_key_is_refused(api, monkeypatch):

@@ -112,9 +112,9 @@ def test_without_the_lock_they_would_do_it_more_often(api, monkeypatch):
     from chalicelib import wiring
 
     monkeypatch.setattr(wiring, "_making", nullcontext())
-    made, opened = first_requests(api, monkeypatch)
-    assert made > 1
-    assert opened > 1
+    assert first_requests(api, monkeypatch)[0] > 1
+    monkeypatch.setattr("app.service", lambda: wiring.stores().service())  # a service for each request
+    assert first_requests(api, monkeypatch)[1] > 1
 
 
 @pytest.mark.parametrize("published", [True, False])

@@ -17,7 +17,7 @@ from credentials import add_keys
 
 REQUESTS = int(os.environ.get("RECSYS_TENANT_REQUESTS", "300"))
 RIVAL = "rival"
-STILL = "import time; time.time = lambda: 1.8e9"  # a time that both servers tell
+STILL = "import os, time; time.time = lambda: 1.8e9; os.urandom = bytes"  # both tell one time, and sign by one key
 FILTERED = {"k": 9, "filter": {"match": {"genre": "drama"}}, "boost": [{"when": {"exists": "year"}, "multiply": 2}]}
 LEAKS = {
     "one catalogue of all": """

@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 
 from recsys.serving import ModelLoader, RecommendationService
+from recsys.serving.answers import RankedList
 from recsys.serving.filters import Exists, Group, OneOf, Within
 from recsys.serving.rules import Boost, Cap, Diversity, Freshness, Promotion, Rules
-from recsys.serving.service import RankedList
 from tests.benchmarks.harness import options, report
 from tests.benchmarks.published import NAMESPACE, USERS, environment, publish_catalogue, stores_in
 from tests.benchmarks.servers import SERVER

@@ -112,6 +112,11 @@ def day(stack, number):
         assert service.record_events("shop", sent) == 0
         assert service.recommend("shop", "u1", 5).strategy == "fold_in"
         assert service.recommend("shop", "u2", 5).strategy == "als"
+        trending = service.trending("shop", 5)
+        assert (trending.strategy, trending.degraded) == ("trending", False)
+        assert (
+            len(service.rerank("shop", "u1", ["i1", "i9"]).items) == len(service.because("shop", "u1", 2, 5).rows) == 2
+        )
         for _ in range(2):  # put, delete and put again
             service.put_item("shop", "new", {"kind": "c"})
             found = service.recommend("shop", "u2", 5, rules=Rules(OneOf("kind", ("c",))))

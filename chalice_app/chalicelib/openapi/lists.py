@@ -1,10 +1,10 @@
 """Lists, scores and rows."""
 
 from chalicelib.batch import BatchIn
-from chalicelib.bodies import AskIn, ScoresIn
+from chalicelib.bodies import AskIn, ListIn, ScoresIn
 from chalicelib.openapi.answers import BatchOut, ListOut, RowsOut, ScoresOut
 from chalicelib.openapi.operation import I299, U132, Example, Operation, from_model, listed, places
-from chalicelib.rows import ListIn, RerankIn, RowsIn, TrendingIn
+from chalicelib.rows import RerankIn, RowsIn, TrendingIn
 
 LIST = ("k", "cursor", "include", "fields")
 TAGGED = (*LIST, "If-None-Match")
@@ -106,7 +106,7 @@ LISTS = (
                 *('shop.rows("u132", rows=2, k=5)', U132, "rows=2&k=5"),
             ),
         ),
-        parameters=("rows", "k", "fields"),
+        parameters=("rows", "k", "include", "fields"),
     ),
     Operation(
         *("POST", f"{OF_USER}/rows", RowsOut),

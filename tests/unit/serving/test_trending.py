@@ -3,14 +3,17 @@
 import os
 import random
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from machine import Machine
 from world import World
 
-from recsys.artifacts import DatedCounts, dated_counts
-from recsys.errors import StorageError
+from recsys.artifacts import dated_counts
+from recsys.artifacts.dated_counts import DatedCounts
+from recsys.artifacts.store import StoredArrays
+from recsys.errors import ArtifactError, StorageError
 from recsys.events import InteractionEvent
 from recsys.serving import trending
 from recsys.serving.filters import Group, OneOf
@@ -146,3 +149,28 @@ def test_an_artefact_without_dated_counts_knows_what_came_since(tmp_path):
     assert [one.item for one in found.items[1:]] == [
         one.item for one in world.service.popular("shop", 9).items if one.item != "i5"
     ][:8]
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("trend_items", np.array([0, 99], np.int32)),
+        ("trend_items", np.array([0, -1], np.int32)),
+        ("trend_items", np.array([0, 1], np.int64)),
+        ("trend_hours", np.array([1.0])),
+        ("trend_hours", np.array([1.0, np.nan])),
+        ("trend_counts", np.array([1, -1], np.float32)),
+        ("trend_counts", np.array([[1], [1]], np.float32)),
+        ("trend_counts", None),
+    ],
+)
+def test_dated_counts_that_do_not_fit_are_refused_and_the_list_goes_on_without_them(tmp_path, name, array):
+    shop = Shop(tmp_path, 0)
+    arrays = DatedCounts(np.array([0, 1], np.int32), np.array([1.0, 2.0]), np.ones(2, np.float32)).arrays
+    kept = {one: other for one, other in {**arrays, name: array}.items() if other is not None}
+    stored = StoredArrays(shop.world.loader.current("shop").manifest, kept)
+    with pytest.raises(ArtifactError, match="of version"):
+        DatedCounts.from_stored(stored, 9)
+    model = replace(shop.world.loader.current("shop"), dated=lambda: DatedCounts.from_stored(stored, 9))
+    model.trend.refresh("shop", shop.world.online, NOW_S)
+    assert not model.trend.is_whole

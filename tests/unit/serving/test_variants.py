@@ -14,6 +14,7 @@ from recsys.errors import DataError, NoModelError, NotFoundError, StorageError
 from recsys.models import ImplicitALS
 from recsys.serving import RecommendationService
 from recsys.serving.experiments import Experiment
+from recsys.serving.paging import Reading
 from recsys.serving.rules import Rules
 
 ROWS = [(f"u{n}", f"i{(n * m) % 30}", 1.0) for n in range(40) for m in (1, 2, 3, 5)]
@@ -147,6 +148,39 @@ def test_explored_lists_obey_the_rules_and_repeat_with_their_request(world):
         assert all(0 < one.propensity <= 1 for one in found.items)
         explored += sum(a != b for a, b in zip(items, plain, strict=False))
     assert 0.3 * 320 < explored < 0.6 * 320
+
+
+def test_pages_of_an_explored_list_do_not_overlap_and_have_no_tag(world):
+    exploration = {"kind": "epsilon", "epsilon": 0.5, "pool": 12}
+    everyone = {"name": "all", "variants": [{"name": "one", "share": 1, "exploration": exploration}]}
+    plain = {user: {one.item for one in world.service.recommend("shop", user, 30).items} for user in USERS}
+    world.service.put_experiment("shop", everyone)
+    for user in USERS:
+        page, walked = None, []
+        while page is not None or not walked:
+            reading = Reading(page=page, asked=b"asked", unless=frozenset({"*"}))
+            found = world.service.recommend("shop", user, 7, reading=reading, request_id=f"r{len(walked)}")
+            assert (found.tag, found.unchanged, found.variant) == ("", False, "one")
+            walked, page = walked + [one.item for one in found.items], found.next
+        assert len(walked) == len(plain[user])
+        assert set(walked) == plain[user]
+
+
+def test_a_walk_stays_on_its_version_and_says_no_variant_it_is_not_of(world):
+    first = {user: world.service.recommend("shop", user, 5) for user in USERS}
+    world.service.put_experiment("shop", split(world.old))
+    of = variants(world)
+    for user, begun in first.items():
+        found = world.service.recommend("shop", user, 5, reading=Reading(page=begun.next))
+        assert (found.model_version, found.variant) == (world.new, "new" if of[user] == "new" else None)
+
+
+def test_variants_have_tags_of_their_own(world):
+    tags = set()
+    for name in "ab":
+        world.service.put_experiment("shop", {"name": name, "variants": [{"name": name, "share": 1}]})
+        tags.add(world.service.recommend("shop", "u1", 5, reading=Reading(asked=b"asked")).tag)
+    assert len(tags) == 2
 
 
 def test_without_an_experiment_nothing_is_imported_and_the_registry_is_asked_once_a_look(world, monkeypatch):
