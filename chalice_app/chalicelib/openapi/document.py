@@ -101,7 +101,8 @@ def document() -> str:
 
 def summary(doc: str) -> str:
     """Return what the docstring of a view says before it goes into details."""
-    return re.split("[:;] ", doc, maxsplit=1)[0].strip().rstrip(".")
+    said = re.split("[:;] ", doc, maxsplit=1)[0].strip().rstrip(".").removeprefix("Return ")
+    return said[0].upper() + said[1:]
 
 
 def _name(one: Operation, view: str, methods: dict[str, Any]) -> str:
