@@ -5,7 +5,7 @@ PEERED ?= .venv-bench
 BIN    := $(VENV)/bin
 PORT   ?= 8000
 
-.PHONY: help demo demo-aws test serve lint sanitize bench package deploy install lock clean
+.PHONY: help demo demo-aws test coverage serve lint sanitize bench package deploy install lock clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+: .*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
@@ -16,8 +16,21 @@ demo: install    ## train on the sample, publish, serve, ask, send events, ask a
 demo-aws: install ## the same on S3, DynamoDB and SQS, of which a stand-in on this machine plays the part
 	$(BIN)/python -m tests.demo_aws
 
+# In the order of the folders: by the number of their tests, the long files of one or two would come last and alone.
+SPREAD := -n auto --dist loadfile --no-loadscope-reorder
 test: install    ## every test
-	$(BIN)/python -m pytest -n auto --dist loadfile -q
+	$(BIN)/python -m pytest $(SPREAD) -q
+
+# The tests that reach it: others would say no more, and those that count bytes would count the tracer's. A process that
+# is killed leaves a file that combine cannot read, and says so.
+COVERING := tests/contracts tests/unit/aws tests/unit/test_*.py tests/unit/serving/test_records.py \
+  tests/unit/batch_jobs/test_consumer.py tests/unit/batch_jobs/test_[gip]*.py \
+  tests/faults/test_aws_*.py tests/faults/test_d*.py tests/faults/test_misfitting_arrays.py
+coverage: install ## branch coverage of what publishes and what takes events in
+	@rm -rf build/coverage
+	$(BIN)/python -m coverage run -m pytest $(SPREAD) -q $(COVERING)
+	@$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
 
 serve: install   ## the REST API over the embedded stores in ./var, on 127.0.0.1:8000 (PORT=...)
 	$(BIN)/recsys serve --port $(PORT)

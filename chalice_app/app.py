@@ -249,6 +249,14 @@ def metrics():
     return metrics(app.current_request, app.request_id, app.counts)
 
 
+@app.route("/console", methods=["GET"], scope=None)
+def console():
+    """Return a page that asks this API: it holds no data itself."""
+    from chalicelib.console import page
+
+    return page()
+
+
 @app.route("/health/live", methods=["GET"], scope=None)
 def live():
     """Whether the process answers."""

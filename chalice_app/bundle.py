@@ -17,18 +17,20 @@ GLIBC = 34  # 2.34, of Amazon Linux 2023, on which all runtimes from Python 3.12
 UNPACKED_BYTES = 64_000_000  # Lambda takes 250 MB; what is unpacked is also what a cold start reads
 FORBIDDEN = {"scipy", "pyarrow", "implicit", "boto3", "botocore", "pip", "batch_jobs", "chalice_app"}
 REQUIRED = ("app.py", "chalice/app.py", "chalicelib/wiring.py", "recsys/stores.py", "recsys/kernels/_kernels.abi3.so")
+REQUIRED += ("chalicelib/console/page.html",)
 UNCHECKED = struct.pack("<I", 1)  # flags of bytecode that is used without a look at its source
 
 IMPORT = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import app
-import chalicelib.bodies, recsys.aws.client
+import chalicelib.bodies, chalicelib.console, recsys.aws.client
 from recsys.kernels import instruction_sets
 outside = [name for name, module in sys.modules.items() if name.partition('.')[0] not in sys.stdlib_module_names
            and name != '__main__' and not str(getattr(module, '__file__', None)).startswith((sys.argv[1], 'None'))]
 assert not outside, outside
 assert instruction_sets()
+assert chalicelib.console.page().status_code == 200
 """
 
 

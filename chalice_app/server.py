@@ -193,9 +193,10 @@ def main() -> int:
         return 2
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was counted is stored
     threading.Thread(target=_warm_up, daemon=True).start()
+    url = f"http://{options.host}:{server.server_port}"
     how = "open to all who reach it, as there is no key" if is_open else "with keys"
     with suppress(KeyboardInterrupt):
-        print(f"Serving http://{options.host}:{server.server_port} ({how}; Ctrl-C ends it)", flush=True)
+        print(f"Serving {url} ({how}; Ctrl-C ends it), the console at {url}/console", flush=True)
         server.serve_forever()
     server.server_close()
     gate().close()

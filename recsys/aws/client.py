@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import random
 import re
@@ -104,12 +103,14 @@ def connect(service: str) -> Client:
 def tries(seconds: float) -> Iterator[int]:
     """Yield 0, 1, ...: at once, then after pauses that double, with full jitter; none begins after `seconds`."""
     until = time.monotonic() + seconds
-    for number in itertools.count():
+    number = 0
+    while True:
         yield number
         pause = random.uniform(0, min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**number))
         if time.monotonic() + pause > until:
             return
         time.sleep(pause)
+        number += 1
 
 
 def repeated(service: str, once: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -53,13 +53,15 @@ class Shop:
             "RECSYS_ONLINE": f"sqlite:{self.folder}/online.db",
         }
 
-    def publish(self, model, namespace="shop"):
+    def publish(self, model, namespace="shop", metrics=None):
         dataset, factors = model.dataset, model.export()
         csr = dataset.user_items
         histories = Histories(csr.indptr.astype(np.int64), csr.indices.astype(np.int32), csr.data)
         arrays = pack(factors, dataset.users, dataset.items, histories, dataset.item_counts)
         config = {"weights": asdict(WeightRule(duplicates="sum")), **factors.settings}
-        manifest = describe(namespace, model.kind, arrays, config=config, data={"events_through": 0}, metrics={})
+        manifest = describe(
+            namespace, model.kind, arrays, config=config, data={"events_through": 0}, metrics=metrics or {}
+        )
         self.artifacts.put(manifest, arrays)
         users = enumerate(dataset.users.ids())
         states = (
@@ -148,6 +150,7 @@ def server_over(shop, log, planted=""):
         line = process.stdout.readline() if ready else ""
         assert line.startswith("Serving http://127.0.0.1:"), (line, log.read_text())
         wire = Wire(line.split()[1])
+        wire.console = line.split()[-1]
         wire.process = process
         yield wire
         assert process.poll() is None, log.read_text()

@@ -101,7 +101,7 @@ def test_the_make_targets_it_names_exist_and_say_what_they_would_run():
         )
         assert done.returncode == 0, done.stderr
         assert "7. The list a moment later" in done.stdout
-    for command in [*commands, "make help", "make serve", "make lint", "make sanitize", "make bench"]:
+    for command in [*commands, "make help", "make serve", "make lint", "make sanitize", "make coverage", "make bench"]:
         done = subprocess.run(
             [*shlex.split(command), "-n"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
         )

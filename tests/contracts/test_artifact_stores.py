@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from recsys.artifacts import describe
-from recsys.errors import ArtifactError, ConfigError, ConflictError, NoModelError
+from recsys.errors import ArtifactError, ConfigError, ConflictError, NoModelError, StorageError
 from recsys.stores import artifact_store, model_registry
 
 PLACES = ("local", *CLOUDS)
@@ -67,6 +67,15 @@ def test_a_version_is_never_overwritten(store):
     with pytest.raises(ConflictError, match=described.version):
         store.put(described, ARRAYS)
     store.open("shop", described.version, manifest_sha256=described.sha256)
+
+
+def test_a_place_that_cannot_be_taken_is_not_said_to_hold_a_version(tmp_path):
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / manifest().version).symlink_to("nothing")
+    store = artifact_store(f"file:{tmp_path}")
+    with pytest.raises(StorageError, match=f"storing version {manifest().version} under .* failed: not a directory"):
+        store.put(manifest(), ARRAYS)
+    assert [path.name for path in (tmp_path / "shop").iterdir()] == [manifest().version]  # and no draft is left
 
 
 def test_what_is_removed_is_gone_whole_and_its_name_is_free(store):

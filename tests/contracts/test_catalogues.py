@@ -9,9 +9,10 @@ import pytest
 from records import state
 
 from recsys.aws import catalogue_items
-from recsys.aws.batches import delete, write_items
+from recsys.aws.batches import delete, put, write_items
 from recsys.aws.client import connect
 from recsys.aws.dynamodb import DynamoOnlineStore
+from recsys.aws.packed_items import get_item, key
 from recsys.serving import SQLiteOnlineStore
 from recsys.serving.online import CatalogueHead, ItemChange
 
@@ -134,6 +135,21 @@ def test_a_log_with_a_gap_is_noticed(aws):
                 assert last == 7
                 newest = {"i2": (3, {"n": 2}), "i3": (4, {"n": 3}), "i1": (6, {"n": 5}), "i0": (7, None)}
                 assert known == {item: told for item, (at, told) in newest.items() if at > after}
+
+
+def test_a_change_that_is_not_yet_through_is_waited_for(aws):
+    """DynamoDB shows the log before the items of the same transaction: what comes after is not told before."""
+    table = aws("ministack").table()
+    with closing(DynamoOnlineStore(table, connect("dynamodb"))) as store:
+        for n in range(5):
+            store.put_items("shop", {f"i{n % 3}": {"n": n}})
+        through = get_item(store._client, table, key("I", "shop", "i0"))
+        earlier = through | {"json": {"S": '{"n": 0}'}, "revision": {"N": "1"}}
+        for write in (put(earlier), delete(key("I", "shop", "i0"))):
+            write_items(store._client, table, [write])
+            assert followed(store, after=1, limit=9) == ({"i2": {"n": 2}}, 3)
+        write_items(store._client, table, [put(through)])
+        assert followed(store, after=3) == ({"i0": {"n": 3}, "i1": {"n": 4}}, 5)
 
 
 def test_a_file_of_an_earlier_release_gets_revisions(tmp_path):

@@ -119,6 +119,7 @@ def test_namespaces_stay_apart(log):
     )
     assert items(log) == ["i"]
     assert log.read("other").events["item_id"].to_pylist() == ["j"]
+    assert log.files.namespaces() == ["other", "shop"]
     with pytest.raises(ConfigError):
         log.read("../shop")
 
@@ -227,6 +228,15 @@ def test_a_damaged_file_is_named(log, monkeypatch, compacted):
         log.files.remove("shop", [name])
         log.files.create("shop", name, lambda file: file.write(content))
     with pytest.raises(DataError, match=r"ns=shop/dt=.*damaged"):
+        log.read("shop")
+
+
+def test_a_disk_that_fails_is_not_taken_for_a_damaged_file(tmp_path):
+    """Nobody should restore a backup for it."""
+    log = EventLog(LocalLogFiles(tmp_path))
+    (tmp_path / "ns=shop/dt=2001-01-01").mkdir(parents=True)
+    (tmp_path / "ns=shop/dt=2001-01-01/queue-a.jsonl").symlink_to("/proc/self/mem")  # whose first byte cannot be read
+    with pytest.raises(StorageError, match=r"reading dt=2001-01-01/queue-a.jsonl .* failed: input/output error"):
         log.read("shop")
 
 

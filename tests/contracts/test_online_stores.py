@@ -356,6 +356,17 @@ def test_any_list_comes_back_as_it_went(store):
     check()
 
 
+def test_a_file_that_is_no_database_is_named_and_the_store_goes_on_once_it_is_gone(tmp_path):
+    path = tmp_path / "online.db"
+    path.write_bytes(b"user_id,item_id\n" * 100)
+    with closing(SQLiteOnlineStore(path)) as store:
+        for ask in (store.check, lambda: store.append_events("shop", [event(1)])):
+            with pytest.raises(StorageError, match=rf"{path} failed: file is not a database"):
+                ask()
+        path.unlink()
+        assert store.append_events("shop", [event(1)]) == 1
+
+
 def test_readers_do_not_wait_for_a_writer_that_waits(tmp_path):
     with closing(SQLiteOnlineStore(tmp_path / "o.db")) as store, closing(SQLiteOnlineStore(tmp_path / "o.db")) as other:
         store.append_events("shop", [event(1)])

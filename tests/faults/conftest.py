@@ -1,8 +1,11 @@
-"""A shop made by the console script, and `recsys` without its imports."""
+"""A shop made by the console script, `recsys` without its imports, and folders that no disk is waited for."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from commands import (
@@ -33,6 +36,14 @@ def forked(tmp_path_factory):
 
         yield run
         server.stdin.close()
+
+
+@pytest.fixture
+def in_memory():
+    """A folder for a sweep of kills, which would wait for a disk a thousand times: a kill of a process asks none."""
+    memory = "/dev/shm"  # of Linux
+    with TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(autouse=True)

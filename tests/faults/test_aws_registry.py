@@ -1,11 +1,14 @@
 """The registry in DynamoDB: races of processes, lost answers, damaged items."""
 
+import json
 import multiprocessing
 import random
 import time
 from datetime import UTC, datetime
+from io import BytesIO
 
 import pytest
+from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ConnectionClosedError
 from botocore.httpsession import URLLib3Session
 from clouds import CLOUDS
@@ -153,18 +156,54 @@ def test_a_promotion_that_arrives_while_it_is_looked_for_is_found(dynamodb, monk
 
 
 @ON_ONE
-def test_what_cannot_be_known_is_said_to_be_unknown(dynamodb, monkeypatch):
+@pytest.mark.parametrize(("code", "asked_again"), [("Unreachable", True), ("AccessDeniedException", False)])
+def test_what_cannot_be_known_is_said_to_be_unknown(dynamodb, monkeypatch, code, asked_again):
+    asked = []
+
     def unplug(request):
         monkeypatch.setattr(dynamodb.registry, "_get", refuse)
         raise ConnectionClosedError(endpoint_url=request.url)
 
     def refuse(*_):
-        raise AwsError("GetItem", "Unreachable", "closed")
+        asked.append(1)
+        raise AwsError("GetItem", code, "closed")
 
     monkeypatch.setattr("recsys.aws.registry._LOOKING_S", 0.1)
     dynamodb.before = unplug
     with pytest.raises(StorageError, match="not known whether the pointer of 'shop' moved to version v1"):
         dynamodb.registry.promote(manifest("v1"), expected=0)
+    assert (len(asked) > 1) is asked_again
+
+
+def conflicting(times):
+    """Others hold the items for a while: DynamoDB cancels, and nothing moves."""
+    left = [times]
+
+    def before(request):
+        if left[0]:
+            left[0] -= 1
+            reasons = [{"Code": "TransactionConflict"}, {"Code": "None"}, {"Code": "None"}]
+            told = {"__type": "x#TransactionCanceledException", "CancellationReasons": reasons}
+            return AWSResponse(request.url, 400, {}, Raw(json.dumps(told).encode()))
+        return None
+
+    return before
+
+
+class Raw(BytesIO):
+    def stream(self):
+        yield self.read()
+
+
+@ON_ONE
+def test_a_promotion_among_others_is_tried_until_patience_ends(dynamodb, monkeypatch):
+    dynamodb.before = conflicting(2)
+    assert dynamodb.registry.promote(manifest("v1"), expected=0).sequence == 1
+    monkeypatch.setattr("recsys.aws.registry._PATIENCE_S", 0.2)
+    dynamodb.before = conflicting(99)
+    with pytest.raises(ConflictError, match=r"others keep moving the pointer of 'shop'. Run it again"):
+        dynamodb.registry.promote(manifest("v2"), expected=1)
+    assert [one.version for one in dynamodb.registry.history("shop")] == ["v1"]
 
 
 def test_a_promotion_that_somebody_else_overtakes_is_told_from_one_whose_answer_is_lost(dynamodb):

@@ -25,6 +25,12 @@ def promoted(root, count):
     return registry
 
 
+def its_own_predecessor(pointer):
+    """An entry with the right hash, from which a rollback would never end."""
+    object.__setattr__(pointer, "previous", pointer.sequence)
+    return pointer.to_bytes()
+
+
 def test_damaged_pointers_are_refused_and_never_crash(tmp_path, subtests):
     registry = promoted(tmp_path, 3)
     folder, chance = tmp_path / "shop", random.Random(3)
@@ -43,6 +49,7 @@ def test_damaged_pointers_are_refused_and_never_crash(tmp_path, subtests):
         "a number": b"7",
         "1e999": b'{"sequence": 1e999}',
         "another entry": Pointer(7, "v", "0" * 64, 6, "").to_bytes(),
+        "its own predecessor": its_own_predecessor(registry.current("shop")),
         "numbers as text": registry.current("shop").to_bytes().replace(b": 3", b': "3"'),
     }
     for name, needed in touched.items():

@@ -6,6 +6,7 @@ is taken; NIGHTLY=1 takes all, sweeps over `train` and `rollback`, too, and over
 """
 
 import os
+import time
 from contextlib import closing
 from functools import partial
 from itertools import count
@@ -67,6 +68,7 @@ class Cloud:
             self.publish_all()
         history = self.history()
         if job == "train":
+            time.sleep(1 - time.time() % 1)  # in the second of the run before it would find its version stored, and end
             return (job, "shop"), history
         if job == "rollback":
             _, version, previous = history[history[-1][2] - 1]

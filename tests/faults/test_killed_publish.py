@@ -164,16 +164,16 @@ def run_again(forked, shop, words, planted, left):
     "name", ["train b", "publish a", "publish b", "publish c", "publish again", "roll back c", "roll back b"]
 )
 def test_killed_at_any_point_the_old_or_the_new_version_is_there_and_the_next_run_converges(
-    forked, life, tmp_path, name
+    forked, life, in_memory, name
 ):
     shop, words = life[name]
-    kills, found = sweep(forked, shop, words, tmp_path)
+    kills, found = sweep(forked, shop, words, in_memory)
     print(name, kills, "kills")
     assert found == []
 
 
 @pytest.mark.parametrize("planted", PLANTED)
-def test_planted_bugs_are_found(forked, life, tmp_path, planted):
+def test_planted_bugs_are_found(forked, life, in_memory, planted):
     shop, words = life[PLANTED[planted]]
-    _, found = sweep(forked, shop, words, tmp_path, planted)
+    _, found = sweep(forked, shop, words, in_memory, planted)
     assert len(found) == 1

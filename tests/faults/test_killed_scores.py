@@ -82,16 +82,16 @@ def faults(forked, shop, place, planted=""):
     return points, []
 
 
-def test_a_run_killed_at_any_point_leaves_whole_parts_and_the_next_converges(forked, shop, tmp_path):
-    points, found = faults(forked, shop, tmp_path)
+def test_a_run_killed_at_any_point_leaves_whole_parts_and_the_next_converges(forked, shop, in_memory):
+    points, found = faults(forked, shop, in_memory)
     print(points, "kills")
     assert found == []
     assert points > 50
 
 
 @pytest.mark.parametrize("planted", ["in place", "by name alone", "manifest first", "into the store only once"])
-def test_planted_bugs_are_found(forked, shop, tmp_path, planted):
-    _, found = faults(forked, shop, tmp_path, planted)
+def test_planted_bugs_are_found(forked, shop, in_memory, planted):
+    _, found = faults(forked, shop, in_memory, planted)
     assert len(found) == 1
 
 

@@ -43,6 +43,12 @@ MISFITS = {
     "vectors of one dimension": {"item_vectors": np.ones(3, np.float32)},
     "vectors of integers": {"item_vectors": np.ones((3, 1), np.int32)},
     "an item without a count": {"item_counts": np.ones(2, np.float32)},
+    "a count that is no number": {"item_counts": np.array([1, np.nan, 1], np.float32)},
+    "an item without a vector": {"item_vectors": np.ones((2, 1), np.float32), "item_bias": np.zeros(2, np.float32)},
+    "offsets that cut characters": {
+        "user_ids_text": np.frombuffer("éa".encode(), np.uint8),
+        "user_ids_offsets": np.array([0, 1, 3]),
+    },
     "order beyond the ids": {"item_ids_order": np.array([0, 1, 7], np.int32)},
     "order too short": {"item_ids_order": np.array([0, 1], np.int32)},
     "no offsets": {"user_ids_offsets": np.zeros(0, np.int64)},

@@ -35,6 +35,17 @@ def test_verifying_leaves_nothing_of_the_array_in_memory(tmp_path):
     assert resident("big") >= 32 * MEGABYTE
 
 
+def test_what_is_given_back_leaves_memory_and_can_be_read_again(tmp_path):
+    array = opened(tmp_path, lent=np.ones(2 * MEGABYTE, np.float32)).arrays["lent"]
+    own = np.ones(9)
+    for one in (array, array.reshape(2, -1)[:, 1:], own):
+        assert one.all()
+        store.give_back(one)
+        assert resident("lent") == 0
+    assert array.all()
+    assert own.all()
+
+
 def test_pages_that_are_not_given_back_are_noticed(tmp_path, monkeypatch):
     """Planted: the test above would prove nothing if this passed."""
     monkeypatch.setattr(store.mmap, "MADV_DONTNEED", mmap.MADV_NORMAL)

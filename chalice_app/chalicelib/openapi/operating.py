@@ -65,4 +65,5 @@ OPERATING = (
     Operation("GET", "/health/live", LiveOut, (Example({"status": "live"}),)),
     Operation("GET", "/health/ready", ReadyOut, (Example({"status": "ready"}),)),
     Operation("GET", "/v1/openapi.json", dict[str, Any]),
+    Operation("GET", "/console", None, text="text/html"),
 )

@@ -193,6 +193,15 @@ def test_keys_that_stay_unread_are_asked_for_again(aws, monkeypatch, passes):
                     store.item_metadata("shop", ["i1", "i2"])
 
 
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_a_query_of_many_pages_is_read_to_its_end(aws, cloud):
+    """DynamoDB ends a page after 1 MB, and less where it is asked to: here three items."""
+    table = aws(cloud).table()
+    with closing(connect("dynamodb")) as client:
+        write_items(client, table, [put(key(n)) for n in range(8)])
+        assert [*query(client, table, "pk = :pk", {":pk": "k"}, Limit=3)] == [key(n) for n in range(8)]
+
+
 def test_a_transaction_is_as_large_as_dynamodb_takes(aws, monkeypatch):
     table = aws("moto").table()
     events = [InteractionEvent(f"e{n}", LONGEST_ID, LONGEST_ID, 1e9) for n in range(51)]

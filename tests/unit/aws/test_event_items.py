@@ -8,7 +8,7 @@ import pytest
 from clouds import CLOUDS
 from faulty import Upstream, server
 
-from recsys.aws import event_items
+from recsys.aws import catalogue_items, event_items
 from recsys.aws.client import AwsError, connect
 from recsys.aws.dynamodb import DynamoOnlineStore
 from recsys.errors import ArtifactError, StorageError
@@ -133,6 +133,28 @@ def test_what_stays_cancelled_is_refused_and_not_queued(cancelled, monkeypatch):
         with pytest.raises(AwsError, match="TransactionCanceledException"):
             cancelled.append_events("shop", [event(1)])
     assert cancelled.queue == cancelled.recent_items("shop", "u", after=0) == []
+
+
+def test_a_change_of_the_catalogue_that_stays_cancelled_is_refused(cancelled, monkeypatch):
+    cancelled.reasons += [["TransactionConflict", "None"], ["ConditionalCheckFailed"]]
+    cancelled.put_items("shop", {"a": {"n": 1}})
+    monkeypatch.setattr(catalogue_items, "_PATIENCE_S", 0.2)
+    cancelled.reasons += [["TransactionConflict"]] * 99
+    with pytest.raises(StorageError, match=r"still refuses a change of the catalogue .* Send it again"):
+        cancelled.put_items("shop", {"a": {"n": 2}})
+    cancelled.reasons[:] = [["ValidationError", "None"]]
+    with pytest.raises(AwsError, match="TransactionCanceledException"):
+        cancelled.put_items("shop", {"a": {"n": 3}})
+    assert (cancelled.all_items("shop"), cancelled.reasons) == ({"a": {"n": 1}}, [])
+
+
+def test_a_table_that_is_not_there_is_told_at_once(store):
+    with closing(DynamoOnlineStore("nothing", connect("dynamodb"))) as missing:
+        for ask in (missing.check, lambda: missing.put_items("shop", {"a": {}})):
+            with pytest.raises(AwsError, match="ResourceNotFoundException"):
+                ask()
+    with closing(DynamoOnlineStore(store.table, connect("dynamodb"))) as without_queue:
+        without_queue.check()
 
 
 @pytest.mark.parametrize("told", [{}, {"CancellationReasons": [{"Code": "ConditionalCheckFailed"}]}])

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import Counter
 from contextlib import closing
 from subprocess import run
 
@@ -92,6 +93,25 @@ def test_a_refusal_is_told_at_once(ask, status, code):
 def test_a_server_that_does_not_know_ranges_is_refused(ask):
     with pytest.raises(AwsError, match="Http200"):
         ask(lambda exchange, _: exchange.reply(b"all of it"))
+
+
+def test_connections_of_either_kind_are_kept_until_they_are_given_back(monkeypatch):
+    asked = []
+
+    def answer(exchange, _):
+        asked.append(exchange.client_address)
+        part(exchange) if "range" in exchange.headers else exchange.reply(b"<ListBucketResult/>")
+
+    with server(answer) as url:
+        for variable, value in {**KEYS, "AWS_ENDPOINT_URL": url}.items():
+            monkeypatch.setenv(variable, value)
+        client = connect("s3")
+        for _ in range(2):
+            for _ in range(3):
+                client.call("ListObjectsV2", Bucket="models")
+                client.call("GetObject", Bucket="models", Key="k", Range="bytes=0-3")
+            client.close()
+    assert sorted(Counter(asked).values()) == [3, 3, 3, 3]
 
 
 def test_a_container_opens_a_version_without_boto3(aws, tmp_path, monkeypatch):

@@ -1,5 +1,8 @@
 """States and lists as bytes: whatever is damaged, cut or of another kind is refused."""
 
+import struct
+import zlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,6 +43,20 @@ def test_any_changed_byte_of_a_state_is_noticed():
 def test_a_damaged_state_is_refused(damage):
     with pytest.raises(ArtifactError):
         UserState.from_bytes(damage(state(1.0, items=[1], weights=[1]).to_bytes()))
+
+
+@pytest.mark.parametrize(
+    ("kind", "magic", "body"),
+    [
+        (UserState, b"RUS3", struct.pack("<IIf3i", 1, 1, 0.5, 0, 0, 0) + b"\0"),
+        (UserState, b"RUS3", struct.pack("<IIf2i", 1, 1, 0.5, 0, 0)),
+        (StoredList, b"RUL1", struct.pack("<I3i", 2, 0, 0, 0)),
+    ],
+)
+def test_a_record_that_claims_another_length_than_it_has_is_refused(kind, magic, body):
+    """Its checksum is right: somebody wrote it so."""
+    with pytest.raises(ArtifactError, match=r"a stored (user state|list) is damaged"):
+        kind.from_bytes(magic + struct.pack("<I", zlib.crc32(body)) + body)
 
 
 def test_a_state_of_another_release_asks_to_be_published_again():
