@@ -85,7 +85,7 @@ def message(chance):
         else:
             method = chance.choice(METHODS)
     path = path.encode("utf-8", "surrogatepass").replace(b"\n", b"").replace(b" ", b"%20")
-    head = [method.encode() + b" " + path + b" HTTP/1.1", b"host: h", *lines, b"content-length: %d" % len(data)]
+    head = [method.encode() + b" " + path + b" HTTP/1.1", b"host: localhost", *lines, b"content-length: %d" % len(data)]
     framed = not any(re.match(b"content-length|transfer|expect|no colon|: no", line) for line in lines)
     return method, b"\r\n".join(head) + b"\r\n\r\n" + data, framed
 
