@@ -116,7 +116,9 @@ def head(server):
 def test_the_answer_to_head_has_no_body_so_that_the_connection_stays_usable(server):
     for path in (b"/v1/shop/popular", b"/nowhere"):
         with socket.create_connection(server.address, timeout=10) as connection:
-            connection.sendall(b"HEAD " + path + b" HTTP/1.1\r\nHost: localhost\r\n\r\n" + asked(b"/v1/shop/popular?k=3"))
+            connection.sendall(
+                b"HEAD " + path + b" HTTP/1.1\r\nHost: localhost\r\n\r\n" + asked(b"/v1/shop/popular?k=3")
+            )
             received = b"".join(iter(lambda: connection.recv(65536), b""))
         _, separator, rest = received.partition(b"\r\n\r\n")
         assert separator

@@ -6,6 +6,7 @@ import random
 import re
 import socket
 import time
+from contextlib import suppress
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
@@ -132,7 +133,8 @@ class Sender:
             received = b""
             try:
                 connection.sendall(data)
-                connection.shutdown(socket.SHUT_WR)
+                with suppress(OSError):  # it may have closed already
+                    connection.shutdown(socket.SHUT_WR)
                 while some := connection.recv(65536):
                     received += some
             except ConnectionError:
@@ -195,7 +197,8 @@ def test_no_mutated_request_breaks_the_server(bookshop, tmp_path):
 
 
 def test_the_storm_finds_planted_bugs(bookshop, tmp_path):
-    planted = "sys.path.insert(0, 'chalice_app')\nfrom chalicelib import requests\nrequests._unique = dict\nkept = []\n"
+    planted = "sys.path.insert(0, 'chalice_app')\nfrom chalicelib import requests\nkept = []\n"
+    planted += "requests.check_name = lambda _, name: name\n"
     leak = "depth = requests._depth\nrequests._depth = lambda text: kept.append('x' * 100_000) or depth(text)"
     sizes = []
     with server_over(bookshop, tmp_path / "log", planted + leak) as wire:
