@@ -6,6 +6,7 @@ import random
 import re
 import socket
 import time
+from contextlib import suppress
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
@@ -85,7 +86,7 @@ def message(chance):
         else:
             method = chance.choice(METHODS)
     path = path.encode("utf-8", "surrogatepass").replace(b"\n", b"").replace(b" ", b"%20")
-    head = [method.encode() + b" " + path + b" HTTP/1.1", b"host: h", *lines, b"content-length: %d" % len(data)]
+    head = [method.encode() + b" " + path + b" HTTP/1.1", b"host: localhost", *lines, b"content-length: %d" % len(data)]
     framed = not any(re.match(b"content-length|transfer|expect|no colon|: no", line) for line in lines)
     return method, b"\r\n".join(head) + b"\r\n\r\n" + data, framed
 
@@ -132,7 +133,8 @@ class Sender:
             received = b""
             try:
                 connection.sendall(data)
-                connection.shutdown(socket.SHUT_WR)
+                with suppress(OSError):  # it may have closed already
+                    connection.shutdown(socket.SHUT_WR)
                 while some := connection.recv(65536):
                     received += some
             except TimeoutError as error:
@@ -197,7 +199,8 @@ def test_no_mutated_request_breaks_the_server(bookshop, tmp_path):
 
 
 def test_the_storm_finds_planted_bugs(bookshop, tmp_path):
-    planted = "sys.path.insert(0, 'chalice_app')\nfrom chalicelib import requests\nrequests._unique = dict\nkept = []\n"
+    planted = "sys.path.insert(0, 'chalice_app')\nfrom chalicelib import requests\nkept = []\n"
+    planted += "requests.check_name = lambda _, name: name\n"
     leak = "depth = requests._depth\nrequests._depth = lambda text: kept.append('x' * 100_000) or depth(text)"
     sizes = []
     with server_over(bookshop, tmp_path / "log", planted + leak) as wire:
