@@ -9,7 +9,7 @@ import time
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
-from api_client import Answer, check_problem
+from api_client import Answer, Wire, check_problem
 from bookshop import example_request
 from conftest import server_over
 from mutations import METHODS, TOKENS, mutated_bytes, mutated_text
@@ -141,7 +141,9 @@ class Sender:
 
 
 def wire_storm(address, n, seed, after_warm_up=lambda: None):
-    """Send n requests; return how many came back by status, and how many connections it took."""
+    """Send n requests once the server is ready; return how many came back by status, and how many connections it took."""
+    wire = Wire("http://{}:{}".format(*address))
+    assert any(wire.get("/health/ready").status == 200 or time.sleep(0.05) for _ in range(200))
     chance, sender, statuses = random.Random(seed), Sender(address), {}
     for number in range(n):
         if number == n // 5:
