@@ -141,7 +141,7 @@ class Sender:
 
 
 def wire_storm(address, n, seed, after_warm_up=lambda: None):
-    """Send n requests once the server is ready; return how many came back by status, and how many connections it took."""
+    """Send n requests to a server that is ready; return how many came back by status, over how many connections."""
     wire = Wire("http://{}:{}".format(*address))
     assert any(wire.get("/health/ready").status == 200 or time.sleep(0.05) for _ in range(200))
     chance, sender, statuses = random.Random(seed), Sender(address), {}
