@@ -39,7 +39,9 @@ def recommend(
     by = "" if title == POPULAR_ITEMS else f", by {found.strategy}"
     columns = ["", "item", *(("title", "genres")[at] for at in known), "score"]
     screen.rows(f"{title}{by}, model {found.model_version}", columns, rows)
-    return {**found._asdict(), "items": [one._asdict() for one in found.items]}
+    items = [{"item": one.item, "score": one.score, "reason": one.reason} for one in found.items]
+    told_of_all = ("model_version", "model_created_at", "strategy", "degraded", "variant")
+    return {"items": items, **{name: getattr(found, name) for name in told_of_all}}
 
 
 def _asked(

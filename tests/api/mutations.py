@@ -250,6 +250,7 @@ def mutated_request(random, routes):
             else mutated_text(random, random.choice(["shop", *PATH_JUNK])),
             "user": mutated_text(random, random.choice(["u1", "u2", "new", random.choice(PATH_JUNK)])),
             "item": mutated_text(random, random.choice(["i1", "i2", "new", random.choice(PATH_JUNK)])),
+            "version": mutated_text(random, random.choice(["20260102T030405Z-9f3b2c1d", *PATH_JUNK])),
         },
         "query": random.choice(QUERY_JUNK) if random.random() < 0.3 else None,
         "headers": random.choice(HEADER_JUNK) if random.random() < 0.1 else JSON,

@@ -70,7 +70,7 @@ def test_every_route_answers_problems_to_junk(api, method):
             answer = api.invoke(
                 method,
                 route,
-                {"ns": junk if n % 2 else "shop", "user": junk, "item": junk},
+                {"ns": junk if n % 2 else "shop", "user": junk, "item": junk, "version": junk},
                 query=QUERY_JUNK[n % len(QUERY_JUNK)],
                 headers=HEADER_JUNK[n % len(HEADER_JUNK)],
                 body=TOKENS[n % len(TOKENS)].decode("latin-1"),

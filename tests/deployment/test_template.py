@@ -18,13 +18,14 @@ S3 = {"read": {"s3:GetObject", "s3:ListBucket"}, "add": {"s3:GetObject", "s3:Lis
 NEEDS = {  # by what our code calls: an item of a transaction is put by PutItem, a part of an upload by PutObject
     "ApiRole": {
         "Artifacts": S3["read"],
-        "Models": {"dynamodb:GetItem", "dynamodb:Query"},  # the latter to get warm: which namespaces there are
+        "Models": {f"dynamodb:{name}" for name in ("GetItem", "Query", "PutItem")},  # it may move the pointer
         "Online": {f"dynamodb:{name}Item" for name in ("Get", "BatchGet", "Put", "Delete")} | {"dynamodb:Query"},
         "Events": {"sqs:GetQueueUrl", "sqs:SendMessage"},
     },
     "TakeInRole": {
         "EventLog": S3["add"],
         "Events": {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
+        "Online": {"dynamodb:BatchGetItem"},  # who was erased
     },
     "TrainRole": {
         "EventLog": S3["add"] | {"s3:AbortMultipartUpload", "s3:DeleteObject"},
@@ -34,7 +35,7 @@ NEEDS = {  # by what our code calls: an item of a transaction is put by PutItem,
         "Online": {"dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:BatchWriteItem"},
     },
     "PublishRole": {
-        "Artifacts": S3["read"],
+        "Artifacts": S3["read"] | {"s3:DeleteObject"},  # versions trained with who was erased
         "Runs": {"s3:GetObject", "s3:PutObject"},
         "Models": {"dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem"},
         "Online": {"dynamodb:Query", "dynamodb:BatchWriteItem"},
@@ -235,10 +236,10 @@ def deliver_late(template):
 @pytest.mark.parametrize(
     "plant",
     [
-        grant("ApiRole", "dynamodb:PutItem", {"Fn::GetAtt": ["Models", "Arn"]}),
+        grant("ApiRole", "dynamodb:DeleteItem", {"Fn::GetAtt": ["Models", "Arn"]}),
         grant("ApiRole", ["s3:GetObject", "s3:PutObject"], {"Fn::Sub": "${Artifacts.Arn}/models/*"}),
         grant("TrainRole", "dynamodb:UpdateItem", {"Fn::GetAtt": ["Models", "Arn"]}),
-        grant("PublishRole", "s3:DeleteObject", {"Fn::Sub": "${Artifacts.Arn}/models/*"}),
+        grant("PublishRole", "s3:DeleteObjectVersion", {"Fn::Sub": "${Artifacts.Arn}/models/*"}),
         grant("PublishRole", "s3:PutObject", {"Fn::Sub": "${Artifacts.Arn}/models/*"}),
         grant("ApiRole", "s3:GetObject", {"Fn::Sub": "${Artifacts.Arn}/runs/*"}),
         grant("TakeInRole", "s3:*", {"Fn::GetAtt": ["Failures", "Arn"]}),
