@@ -10,7 +10,7 @@ import re
 from contextlib import ExitStack
 
 import pytest
-from api_client import body_of, event
+from api_client import JSON, body_of, event, user_path
 from asking import BODIES, request_to, routes, target
 from conftest import fitted, opened_shop, server_over
 from credentials import add_keys
@@ -38,6 +38,12 @@ def planted(self, namespace, user, **more):
     return read(self, namespace, user, **more) + read(self, "rival", user, **more)
 s.SQLiteOnlineStore.recent_events = planted
 """,
+    "positions of all": """
+import recsys.serving.online.sqlite_events as s
+def planted(db, namespace, table="events"):
+    return db.execute("SELECT coalesce(max(last), 0) FROM sequences WHERE name = ?", (table,)).fetchone()[0]
+s.last = planted
+""",
 }
 
 
@@ -46,13 +52,27 @@ def model_of_the_rival():
     return fitted(seed=7)
 
 
+def walk(rng, namespace):
+    """Yield an event of a user nobody erases, and two pages of the list that follows, the first again by its tag."""
+    user = f"u{rng.randrange(20, 26)}"
+    path = user_path(user, namespace) + "?k=5"
+    sent = event(f"w{rng.randrange(10**9)}", user, f"i{rng.randrange(30)}", timestamp=1_790_000_000)
+    yield "POST", f"/v1/{namespace}/events", dict(JSON), body_of(sent)
+    first = yield "GET", path, {}, None
+    if first.status == 200:
+        yield "GET", f"{path}&cursor={first.json['cursor']}", {}, None
+        yield "GET", path, {"if-none-match": first.headers.get("etag", "*")}, None
+
+
 def requests(app, seed, namespaces):
-    """Yield requests without end: (method, path, headers, body); the same for the same seed."""
+    """Yield requests without end: (method, path, headers, body); the same for the same seed, and answers sent in."""
     rng = random.Random(seed)
     taken = [one for one in routes(app) if one[2]]
     while True:
         method, path, _ = rng.choice(taken)
         namespace = rng.choice(namespaces)
+        if rng.random() < 0.1:
+            yield from walk(rng, namespace)
         user, item = f"u{rng.randrange(12)}", f"{rng.choice('iin')}{rng.randrange(12)}"
         headers, parameters, body = request_to(method, path, namespace=namespace, user=user, item=item)
         if body and path.endswith("/events"):
@@ -93,11 +113,11 @@ def different(template, folder, rival, count, seed=0, planted=""):
         links = [stack.enter_context(server.connected()) for server in servers]
         mine, theirs = requests(app, seed, ["shop"] * 9 + [RIVAL]), requests(app, seed + 1, [RIVAL])
         links[0]("GET", f"/v1/{RIVAL}/popular", None, keys["key"])
-        found, ok = [], 0
+        found, ok, one, other = [], 0, None, None
         for _ in range(count):
-            method, path, headers, body = next(theirs)
-            links[0](method, path, body, headers | keys["key"])
-            method, path, headers, body = next(mine)
+            method, path, headers, body = theirs.send(other)
+            other = links[0](method, path, body, headers | keys["key"])
+            method, path, headers, body = mine.send(one)
             one, two = (link(method, path, body, headers | keys["key for the shop"]) for link in links)
             ok += one.status < 300
             assert one.status != 401

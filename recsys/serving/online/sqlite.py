@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recsys.errors import ArtifactError, DataError
-from recsys.events import InteractionEvent, context_text
 from recsys.serving.online import (
     NO_END,
     CatalogueHead,
@@ -21,6 +18,7 @@ from recsys.serving.online import (
     StoredList,
     UserState,
     sqlite_erasures,
+    sqlite_events,
     sqlite_items,
 )
 from recsys.serving.online.erasures import Erased, Erasure, Held, left_out, not_older
@@ -28,10 +26,12 @@ from recsys.serving.online.sqlite_connection import Connection
 from recsys.serving.online.sqlite_keys import SQLiteKeys
 
 if TYPE_CHECKING:
+    import sqlite3
+
+    from recsys.events import InteractionEvent
     from recsys.impressions import ImpressionEvent
     from recsys.serving.online.tally import Tally
 
-_EVENT = "event_id, user, item, timestamp_s, event, value, context"
 _ROWS_A_TRANSACTION = 10_000
 
 
@@ -95,81 +95,50 @@ class SQLiteOnlineStore:
         """See `OnlineStore.append_events`."""
         with self._transaction("storing events") as db:
             erased = sqlite_erasures.erasures_of(db, namespace, {one.user for one in events})
-            rows = [(namespace, *_row(one)) for one in not_older(events, erased)]
-            before = db.total_changes
-            db.executemany(f"INSERT OR IGNORE INTO events (namespace, {_EVENT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
-            return db.total_changes - before
+            return sqlite_events.append(db, namespace, not_older(events, erased))
 
     def append_impressions(self, namespace: str, impressions: Sequence[ImpressionEvent]) -> int:
         """See `OnlineStore.append_impressions`."""
         with self._transaction("storing impressions") as db:
-            kept = not_older(impressions, sqlite_erasures.erasures_of(db, namespace, {one.user for one in impressions}))
-            rows = [(namespace, one.event_id, one.user, json.dumps(one.row(), allow_nan=False)) for one in kept]
-            before = db.total_changes
-            db.executemany(
-                "INSERT OR IGNORE INTO impressions (namespace, event_id, user, row) VALUES (?, ?, ?, ?)", rows
-            )
-            return db.total_changes - before
+            erased = sqlite_erasures.erasures_of(db, namespace, {one.user for one in impressions})
+            return sqlite_events.append_impressions(db, namespace, not_older(impressions, erased))
 
     def recent_events(
         self, namespace: str, user: str, *, after: int, through: int = NO_END, limit: int
     ) -> list[StoredEvent]:
         """See `OnlineStore.recent_events`."""
         with self._reads.held("reading events") as db:
-            rows = db.execute(
-                f"SELECT position, {_EVENT} FROM events WHERE namespace = ? AND user = ?"
-                " AND position > ? AND position <= ? ORDER BY position DESC LIMIT ?",
-                (namespace, user, after, through, limit),
-            ).fetchall()
-        return [StoredEvent(at, _event(row)) for at, *row in reversed(rows)]
+            return sqlite_events.recent(db, namespace, user, after, through, limit)
 
     def recent_items(self, namespace: str, user: str, *, after: int, through: int = NO_END) -> list[str]:
         """See `OnlineStore.recent_items`."""
         with self._reads.held("reading events") as db:
-            rows = db.execute(
-                "SELECT DISTINCT item FROM events WHERE namespace = ? AND user = ? AND position > ? AND position <= ?",
-                (namespace, user, after, through),
-            ).fetchall()
-        return [item for (item,) in rows]
+            return sqlite_events.recent_items(db, namespace, user, after, through)
 
     def tally(self, namespace: str, *, after: int) -> Tally:
         """See `OnlineStore.tally`."""
-        from recsys.serving.online.tally import PERIOD_S, ItemCount, Tally
-
         with self._tallies.held("counting events") as db:
-            # By position, which the sign in front of the namespace says: there are few beyond the last training.
-            rows = db.execute(
-                "SELECT item, AVG(timestamp_s), COUNT(*), MAX(position) FROM events WHERE +namespace = ?"
-                " AND position > ? GROUP BY item, CAST(timestamp_s / ? AS INTEGER)",
-                (namespace, after, PERIOD_S),
-            ).fetchall()
-        return Tally(max((row[3] for row in rows), default=after), [ItemCount(*row[:3]) for row in rows], [])
+            return sqlite_events.tally(db, namespace, after)
 
     def events_after(self, namespace: str, position: int, *, limit: int) -> list[StoredEvent]:
         """See `EventFeed.events_after`."""
         with self._reads.held("reading events") as db:
-            rows = db.execute(
-                f"SELECT position, {_EVENT} FROM events WHERE namespace = ? AND position > ? ORDER BY position LIMIT ?",
-                (namespace, position, limit),
-            ).fetchall()
-        return [StoredEvent(at, _event(row)) for at, *row in rows]
+            return sqlite_events.events_after(db, namespace, position, limit)
 
     def last_position(self, namespace: str) -> int:
-        """See `EventFeed.last_position`; positions are shared by all namespaces."""
-        return self._last("events")
+        """See `EventFeed.last_position`."""
+        with self._reads.held("reading events") as db:
+            return sqlite_events.last(db, namespace)
 
     def impressions_after(self, namespace: str, position: int, *, limit: int) -> list[StoredImpression]:
         """See `EventFeed.impressions_after`."""
         with self._reads.held("reading impressions") as db:
-            rows = db.execute(
-                "SELECT position, row FROM impressions WHERE namespace = ? AND position > ? ORDER BY position LIMIT ?",
-                (namespace, position, limit),
-            ).fetchall()
-        return [StoredImpression(at, _impression(text)) for at, text in rows]
+            return sqlite_events.impressions_after(db, namespace, position, limit)
 
     def last_impression(self, namespace: str) -> int:
-        """See `EventFeed.last_impression`; positions are shared by all namespaces."""
-        return self._last("impressions")
+        """See `EventFeed.last_impression`."""
+        with self._reads.held("reading impressions") as db:
+            return sqlite_events.last(db, namespace, "impressions")
 
     def put_items(self, namespace: str, items: Mapping[str, Mapping[str, Any]]) -> None:
         """See `OnlineStore.put_items`."""
@@ -232,8 +201,7 @@ class SQLiteOnlineStore:
         """See `OnlineStore.held`."""
         with self._reads.held("reading what is held of a user") as db:
             profile = sqlite_erasures.profile(db, namespace, user)
-            asked = "SELECT count(*) FROM events WHERE namespace = ? AND user = ?"
-            (total,) = db.execute(asked, (namespace, user)).fetchone()
+            total = sqlite_events.count(db, namespace, user)
         newest = self.recent_events(namespace, user, after=0, limit=limit)
         return Held(profile, [one.event for one in newest], total)
 
@@ -289,11 +257,6 @@ class SQLiteOnlineStore:
             ).fetchone()
         return None if row is None else row[0]
 
-    def _last(self, table: str) -> int:
-        with self._reads.held("reading events") as db:
-            row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
-        return 0 if row is None else int(row[0])
-
     def _all(self, selected: str, key: str, namespace: str) -> dict[str, dict[str, Any]]:
         with self._reads.held(f"reading {key}s") as db:
             rows = db.execute(f"SELECT {selected} WHERE namespace = ? ORDER BY {key}", (namespace,)).fetchall()
@@ -304,26 +267,3 @@ class SQLiteOnlineStore:
         with self._writes.held(what) as db, db:
             db.execute("BEGIN IMMEDIATE")
             yield db
-
-
-def _row(event: InteractionEvent) -> tuple[object, ...]:
-    context = None if event.context is None else context_text(event.context)
-    return event.event_id, event.user, event.item, event.timestamp_s, event.event, event.value, context
-
-
-def _event(row: Sequence[Any]) -> InteractionEvent:
-    event_id, user, item, timestamp_s, event, value, context = row
-    try:
-        told = None if context is None else json.loads(context)
-        return InteractionEvent(event_id, user, item, timestamp_s, event, value, told)
-    except (DataError, TypeError, ValueError) as error:
-        raise ArtifactError(f"a stored event is damaged: {error}") from error
-
-
-def _impression(text: str) -> ImpressionEvent:
-    from recsys.impressions import ImpressionEvent
-
-    try:
-        return ImpressionEvent.of_row(json.loads(text))
-    except (DataError, ValueError) as error:
-        raise ArtifactError(f"a stored impression is damaged: {error}") from error

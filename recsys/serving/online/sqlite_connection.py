@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from recsys.errors import StorageError, storing
-from recsys.serving.online import sqlite_erasures, sqlite_items, sqlite_keys
+from recsys.serving.online import sqlite_erasures, sqlite_events, sqlite_items, sqlite_keys
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS users (
@@ -20,14 +20,6 @@ CREATE TABLE IF NOT EXISTS users (
 CREATE TABLE IF NOT EXISTS lists (
     namespace TEXT, version TEXT, user TEXT, list BLOB NOT NULL,
     PRIMARY KEY (namespace, version, user)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS events (
-    position INTEGER PRIMARY KEY AUTOINCREMENT, namespace TEXT NOT NULL, event_id TEXT NOT NULL,
-    user TEXT NOT NULL, item TEXT NOT NULL, event TEXT NOT NULL, value REAL NOT NULL, timestamp_s REAL NOT NULL,
-    context TEXT, UNIQUE (namespace, event_id));
-CREATE INDEX IF NOT EXISTS events_of_user ON events (namespace, user, position);
-CREATE TABLE IF NOT EXISTS impressions (
-    position INTEGER PRIMARY KEY AUTOINCREMENT, namespace TEXT NOT NULL, event_id TEXT NOT NULL, user TEXT NOT NULL,
-    row TEXT NOT NULL, UNIQUE (namespace, event_id));
 CREATE TABLE IF NOT EXISTS profiles (
     namespace TEXT, user TEXT, profile TEXT NOT NULL, PRIMARY KEY (namespace, user)) WITHOUT ROWID;
 """
@@ -69,20 +61,14 @@ class Connection:
                 db.execute("PRAGMA journal_mode = WAL")
                 db.execute("PRAGMA synchronous = FULL")
                 db.executescript(_SCHEMA)
-                _migrate(db)
+                sqlite_erasures.create(db)
+                sqlite_events.create(db)
                 sqlite_items.create(db)
                 db.executescript(sqlite_keys.TABLES)
-                sqlite_erasures.create(db)
         except (sqlite3.Error, StorageError):
             db.close()
             raise
         return db
-
-
-def _migrate(db: sqlite3.Connection) -> None:
-    """Add the column that files of earlier releases do not have."""
-    if not any(name == "context" for _, name, *_ in db.execute("PRAGMA table_info(events)")):
-        db.execute("ALTER TABLE events ADD COLUMN context TEXT")
 
 
 @contextmanager

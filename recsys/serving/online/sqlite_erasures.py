@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Collection
 
+from recsys.serving.online import sqlite_events
 from recsys.serving.online.erasures import Erased, Erasure, digest_of
 
 _TABLES = """
@@ -34,19 +35,16 @@ def create(db: sqlite3.Connection) -> None:
 
 def erase(db: sqlite3.Connection, namespace: str, user: str) -> Erased:
     """Leave a tombstone and remove a user, within a transaction."""
-    last = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
     db.execute(
         "INSERT OR REPLACE INTO erasures VALUES"
         " (?, ?, 1 + (SELECT coalesce(max(number), 0) FROM erasures WHERE namespace = ?), ?, ?)",
-        (namespace, digest_of(namespace, user), namespace, last[0] if last else 0, time.time()),
+        (namespace, digest_of(namespace, user), namespace, sqlite_events.last(db, namespace), time.time()),
     )
     whose = {"ns": namespace, "user": user}
-    of_user = "DELETE FROM {table} WHERE namespace = :ns AND user = :user"
-    users, lists, events, profiles = (
-        _deleted(db, statement.format(table=table), whose)
-        for table, statement in (("users", _REMOVE), ("lists", _REMOVE), ("events", of_user), ("profiles", of_user))
-    )
-    _deleted(db, of_user.format(table="impressions"), whose)
+    of_user = "DELETE FROM {table} WHERE namespace = :ns AND {key} = :user"
+    users, lists = (_deleted(db, _REMOVE.format(table=table), whose) for table in ("users", "lists"))
+    tables = {"events": "user_id", "impressions": "user_id", "profiles": "user"}
+    events, _, profiles = (_deleted(db, of_user.format(table=table, key=key), whose) for table, key in tables.items())
     return Erased(events, users + lists, profiles > 0)
 
 
