@@ -1,6 +1,7 @@
 """Many requests in one: each goes through the view of its own route, as if it had been sent alone."""
 
 import json
+import time
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -11,11 +12,11 @@ from msgspec import Meta
 
 from chalicelib.bodies import json_body
 from chalicelib.face import Face
-from chalicelib.responses import HEADERS, problem
+from chalicelib.responses import HEADERS, MAX_ANSWER_BYTES, problem
 
 MAX_REQUESTS = 100
-MAX_ANSWER_BYTES = 4 * 1024 * 1024
-"""Of all answers; Lambda passes on 6 MB."""
+MAX_S = 20.0
+"""After which no part is begun: the gateway waits 29 s, and would throw away all that was answered."""
 _NO_PART = {"if-none-match", "content-length"}
 """Headers that speak of the batch, and not of its parts."""
 
@@ -45,12 +46,16 @@ class BatchIn(msgspec.Struct, forbid_unknown_fields=True):
 def answers(app: Face, namespace: str) -> Response:
     """Answer each request in its place, with the status and body it would have had alone."""
     batch = app.current_request
-    asked, told, size = json_body(batch, BatchIn).requests, list[str](), 0
+    asked, told = json_body(batch, BatchIn).requests, list[str]()
+    left, until_s = MAX_ANSWER_BYTES, time.monotonic() + MAX_S
     try:
         for one in asked:
-            found = _too_long(app) if size > MAX_ANSWER_BYTES else _answer(app, batch, namespace, one)
+            if in_time := left > 0 and time.monotonic() < until_s:
+                found = _answer(app, batch, namespace, one)
+                left -= len(found.body)
+            if not in_time or left < 0:
+                found = _too_much(app)
             told.append(f'{{"status":{found.status_code},"body":{found.body}}}')
-            size += len(told[-1])
     finally:
         app.current_request = batch
     body = f'{{"answers":[{",".join(told)}],"request_id":{json.dumps(app.request_id)}}}'
@@ -86,6 +91,9 @@ def _part(batch: Request, path: str, arguments: dict[str, str], body: dict[str, 
     return Request(event, batch.lambda_context)
 
 
-def _too_long(app: Face) -> Response:
-    reason = f"the answers before have more than {MAX_ANSWER_BYTES:,} bytes; send this one with fewer others"
+def _too_much(app: Face) -> Response:
+    reason = (
+        f"the answers up to here have more than {MAX_ANSWER_BYTES:,} bytes or took more than {MAX_S:g} s; "
+        "send this one with fewer others"
+    )
     return problem(413, reason, app.request_id)

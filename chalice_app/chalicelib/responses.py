@@ -25,6 +25,8 @@ SECURITY = {
 }
 """Of every answer that does not say otherwise."""
 HEADERS = {"Content-Type": "application/json", **SECURITY}
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+"""Lambda passes on 6 MB, in which every quote counts twice."""
 _json = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
 
@@ -61,7 +63,11 @@ class FromModel(Response):
             "variant": found.variant,
             "request_id": request_id,
         }
-        super().__init__(_json(body), dict(HEADERS))
+        text = _json(body)
+        if len(text) > MAX_ANSWER_BYTES:
+            reason = f"the answer has {len(text):,} bytes; {MAX_ANSWER_BYTES:,} are the most"
+            raise Problem(422, f"{reason}. Ask for fewer items, fields of items or rows")
+        super().__init__(text, dict(HEADERS))
         self.found = found
 
 

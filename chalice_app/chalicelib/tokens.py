@@ -87,17 +87,18 @@ class Tokens:
         """Return the key of an id; where tokens name none, the only one."""
         import jwt
 
-        wait_s = REFRESH_S if kid in self._keys else ASKED_S
-        with self._lock:
-            if time.monotonic() - self._looked_s >= wait_s:
-                self._read()
+        if kid not in self._keys or time.monotonic() - self._looked_s >= REFRESH_S:
+            with self._lock:  # who has a known key does not wait while a made-up one is looked for
+                if time.monotonic() - self._looked_s >= (REFRESH_S if kid in self._keys else ASKED_S):
+                    self._read()
         if time.monotonic() - self._read_s > STALE_S:
             raise StorageError(f"the JWKS could not be read for {STALE_S:.0f} s")
-        if kid not in self._keys:
+        key = self._keys.get(kid)
+        if key is None:
             if self._read_s < self._looked_s:
                 raise StorageError("the JWKS cannot be read")
             raise jwt.InvalidTokenError("an unknown key")
-        return self._keys[kid]
+        return key
 
     def _read(self) -> None:
         import jwt
@@ -105,7 +106,7 @@ class Tokens:
         self._looked_s = time.monotonic()
         try:
             keys = jwt.PyJWKSet.from_dict(json.loads(self._fetched())).keys
-        except (OSError, ValueError, TypeError, AttributeError, jwt.PyJWTError):
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError, jwt.PyJWTError):
             return
         self._keys = {one.key_id: one for one in keys} | ({None: keys[0]} if len(keys) == 1 else {})
         self._read_s = self._looked_s

@@ -16,7 +16,8 @@ from recsys.serving.fields import Value, read_values
 from recsys.serving.online import ItemChange
 
 Bits = NDArray[np.bool_]
-_TEXT = ("keyword", "keywords")
+_UNUSED = 1000
+"""Keywords that may stay though no row has them: they come with every change of an item."""
 
 
 class Column(NamedTuple):
@@ -56,13 +57,22 @@ class Column(NamedTuple):
         rows, new = rows[order], Column.of(self.kind, (told[n] for n in order.tolist()), self.codes)
         if not len(self.rows) or rows[0] > self.rows[-1]:  # all of them are new
             appended = np.concatenate([self.rows, rows[new.rows]]), np.concatenate([self.values, new.values])
-            return Column(self.kind, *appended, self.codes)
+            return Column(self.kind, *appended, self.codes)._lean()
         kept = np.ones(len(self.rows), np.bool_)
         for first, last in zip(*(np.searchsorted(self.rows, one) for one in (rows, rows + 1)), strict=True):
             kept[first:last] = False
         places = np.searchsorted(self.rows[kept], rows[new.rows])
         all_rows = np.insert(self.rows[kept], places, rows[new.rows])
-        return Column(self.kind, all_rows, np.insert(self.values[kept], places, new.values), self.codes)
+        return Column(self.kind, all_rows, np.insert(self.values[kept], places, new.values), self.codes)._lean()
+
+    def _lean(self) -> Column:
+        """Return the column without the keywords that no row has any more, once they are most of them."""
+        if len(self.codes) <= 2 * len(self.values) + _UNUSED:
+            return self
+        names = list(self.codes)
+        used, values = np.unique(self.values.astype(np.int64), return_inverse=True)
+        codes = {names[code]: place for place, code in enumerate(used.tolist())}
+        return Column(self.kind, self.rows, values.astype(np.float64), codes)
 
     def bits(self, n_rows: int, holds: Callable[[NDArray[np.float64]], Bits]) -> Bits:
         """Return the rows with a value for which a condition holds."""

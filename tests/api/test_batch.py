@@ -148,6 +148,21 @@ def test_answers_beyond_what_the_gateway_passes_on_are_left_to_another_batch(api
     statuses = [one["status"] for one in answers]
     assert statuses == [200] * statuses.count(200) + [413] * statuses.count(413)
     assert 1 <= statuses.count(200) < 9
+    assert sum(len(json.dumps(one)) for one in answers if one["status"] == 200) <= 2500
+
+
+def test_a_batch_that_takes_long_is_answered_as_far_as_it_came(api, monkeypatch):
+    monkeypatch.setattr(batch, "MAX_S", 0.0)
+    assert [one["status"] for one in send(api, [{"route": "popular"}] * 3).json["answers"]] == [413] * 3
+
+
+def test_an_answer_that_the_gateway_would_not_pass_on_is_refused_in_a_word(api, shop):
+    shop.online.put_items("shop", {f"more {n}": {"text": "x" * 32_000} for n in range(140)})
+    asked = api.get("/v1/shop/popular?k=500&include=text")
+    assert (asked.status, len(asked.body) < 500) == (422, True)
+    assert api.get("/v1/shop/popular?k=5&include=text").status == 200
+    parts = [{"route": "popular", "k": 500, "include": ["text"]}, {"route": "popular", "k": 1}]
+    assert [one["status"] for one in send(api, parts).json["answers"]] == [422, 200]
 
 
 def test_a_part_that_a_store_fails_is_a_503_in_its_place_and_its_cause_is_in_the_line(api, monkeypatch):

@@ -17,6 +17,8 @@ class Published(BaseHTTPRequestHandler):
     """Publishes keys; `server.status` is what it answers by."""
 
     def do_GET(self):
+        self.server.reached.set()
+        self.server.may_answer.wait(10)
         body = json.dumps(self.server.jwks).encode()
         self.send_response(self.server.status)
         self.send_header("Location", "/elsewhere")
@@ -38,6 +40,8 @@ def pairs():
 def site(pairs):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Published)
     server.jwks, server.status, server.asked = pairs.jwks, 200, 0
+    server.reached, server.may_answer = threading.Event(), threading.Event()
+    server.may_answer.set()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.shutdown()
@@ -87,7 +91,29 @@ def test_while_they_cannot_be_read_known_ones_work_for_a_while(pairs, site, monk
         who(taken, token(pairs.rs))
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"keys": 3}', '{"keys": [{"kty": "oct", "k": "AAAA", "kid": "rs"}]}'])
+def test_who_has_a_known_key_does_not_wait_while_a_made_up_one_is_looked_for(pairs, site, monkeypatch):
+    taken, ended = of(site), []
+    assert who(taken, token(pairs.rs))
+    monkeypatch.setattr(tokens, "ASKED_S", 0.0)
+    site.may_answer.clear(), site.reached.clear()
+
+    def ask():
+        with pytest.raises((Problem, StorageError)):
+            who(taken, token(pairs.rs, kid="made up"))
+        ended.append(True)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    assert site.reached.wait(10)
+    assert who(taken, token(pairs.rs))
+    assert not ended
+    site.may_answer.set()
+    asking.join()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"keys": 3}', '{"keys": [{"kty": "oct", "k": "AAAA", "kid": "rs"}]}', "[" * 100_000]
+)
 def test_what_is_no_set_of_keys_lets_nobody_in(tmp_path, pairs, text):
     (tmp_path / "jwks.json").write_text(text)
     with pytest.raises((StorageError, Problem)):

@@ -97,7 +97,7 @@ class BatchOut(Out):
 
 
 class EventsOut(Out):
-    """How many events were new, and how many were there."""
+    """How many events were new and are stored; the others were known, or of before the erasure of their user."""
 
     accepted: Count
     duplicates: Count

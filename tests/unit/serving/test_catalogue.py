@@ -9,7 +9,7 @@ from world import World
 from recsys.aws.client import connect
 from recsys.aws.dynamodb import DynamoOnlineStore
 from recsys.errors import DataError, StorageError, UnknownItemError
-from recsys.serving import MemoryOnlineStore, ModelLoader, RecommendationService, view
+from recsys.serving import MemoryOnlineStore, ModelLoader, RecommendationService, columns, view
 from recsys.serving.filters import Exists, OneOf
 from recsys.serving.rules import Boost, Rules
 
@@ -141,3 +141,17 @@ def test_what_rules_come_to_is_kept_up_to_so_many_bytes_however_long_they_are(wo
         kept = dict(seen._kept)
         assert sum(len(key) + one.nbytes for key, one in kept.items()) <= bound
         assert kept  # the newest at least
+
+
+def test_keywords_that_no_item_has_any_more_are_forgotten(world, monkeypatch):
+    monkeypatch.setattr(columns, "_UNUSED", 10)
+    world.service.put_fields("shop", {"genre": "keyword"})
+    world.service.put_item("shop", "i1", {"genre": "drama"})
+    for n in range(60):
+        world.service.put_item("shop", f"i{2 + n % 3}", {"genre": f"mood {n}"})
+        mood = Rules(OneOf("genre", (f"mood {n}", f"mood {n - 1}", f"mood {n - 3}")))
+        assert set(items(world.service.popular("shop", 3, rules=mood))) == {
+            f"i{2 + at % 3}" for at in (n, max(n - 1, 0))
+        }
+        assert items(world.service.popular("shop", 3, rules=DRAMA)) == ["i1"]
+        assert len(world.service._catalogues["shop"]._table.columns["genre"].codes) <= 19
