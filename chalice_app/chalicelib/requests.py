@@ -66,12 +66,8 @@ def query_list(request: Request, *own: str) -> tuple[int, dict[str, Any]]:
     included = () if include is None else tuple(include.split(","))
     if len(included) > MAX_INCLUDED or not all(included):
         raise Problem(400, f"include is 1 to {MAX_INCLUDED} names of fields with commas between them", field="include")
-    reading = reading_of(request, {"query": query} if query else {}, cursor, include=included)
-    tags = request.headers.get("if-none-match", "").split(",")
-    reading = reading._replace(
-        asked=reading.request + repr((text, cursor, included)).encode(),
-        unless=frozenset(tag.strip().removeprefix("W/").strip('"') for tag in tags),
-    )
+    of_tag = {"asked": repr((text, cursor, included)).encode(), "unless": _tags(request.headers.get("if-none-match"))}
+    reading = reading_of(request, {"query": query} if query else {}, cursor, include=included, **of_tag)
     fields = {name: values for name, values in query.items() if name not in own}
     return k, {"rules": _filter(fields) if fields else None, "reading": reading}
 
@@ -91,11 +87,15 @@ def query_text(request: Request, name: str, default: str) -> str:
     return values[0] if len(values) == 1 else ""
 
 
-def reading_of(request: Request, asked: Any, cursor: str | None, **more: Any) -> Reading:
+def reading_of(request: Request, wanted: Any, cursor: str | None, **more: Any) -> Reading:
     """Return how a list is read, from the page on that a cursor names; it has to be one of the same request."""
-    own = digest(request, asked)
+    own = digest(request, wanted)
     page = None if cursor is None else page_of(cursor, own, cursor_key())
     return Reading(own, page, **more)
+
+
+def _tags(sent: str | None) -> frozenset[str]:
+    return frozenset(tag.strip().removeprefix("W/").strip('"') for tag in sent.split(",")) if sent else frozenset()
 
 
 def _single(query: dict[str, list[str]], name: str) -> str | None:

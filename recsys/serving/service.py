@@ -295,12 +295,12 @@ class RecommendationService(Records):
         is_timed = features or (rules is not None and rules.freshness)
         first = Page(manifest.version, now_s if is_timed else 0.0, known.through, fingerprint(known), reading.request)
         page = reading.page or first
-        answer = RankedList((), manifest.version, manifest.created_at, ranking.strategy, degraded)
+        tag = ""
         if reading.asked:
             tag = reading.tag(page.version, page.known, features, ranking.strategy, catalogue.head, degraded)
-            answer = answer._replace(tag=tag, unchanged=not reading.unless.isdisjoint((tag, "*")))
-        if answer.unchanged:
-            return answer
+        answer = RankedList((), manifest.version, manifest.created_at, ranking.strategy, degraded, tag=tag)
+        if tag and not reading.unless.isdisjoint((tag, "*")):
+            return answer._replace(unchanged=True)
         places = min(k, page.left) if page.began else k
         pool = max(places, explore.how.pool) if explore else places
         found = listed(ranking, catalogue, max(places + 1, pool), rules, page)
