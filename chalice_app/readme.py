@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +31,8 @@ def written(readme: str) -> str:
     for name, text in (("routes", _routes()), ("curl", _curl()), ("python", _python())):
         pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
         readme = re.sub(pattern, lambda found, text=text: found[1] + text + found[2], readme, flags=re.DOTALL)
-    return readme
+    command = [sys.executable, "-m", "ruff", "format", "--stdin-filename", str(README), "-"]
+    return subprocess.run(command, input=readme, capture_output=True, text=True, check=True).stdout
 
 
 def _routes() -> str:

@@ -15,7 +15,7 @@ from recsys.events import LARGEST_CONTEXT_BYTES, LARGEST_VALUE, YEAR_2100_S, Int
 from recsys.ids import encode_id
 from recsys.impressions import MAX_SHOWN, ImpressionEvent, Shown
 from recsys.serving import SessionEvent
-from recsys.serving.fields import KINDS, MAX_FIELDS, MAX_NAME
+from recsys.serving.fields import KINDS, MAX_FIELDS, MAX_NAME, RESERVED
 
 MAX_EVENTS = 500
 HOW_IT_IS_READ = ("k", "cursor", "include", "explain")
@@ -51,9 +51,8 @@ EventContext = Annotated[
 ]
 Value = Annotated[float, msgspec.Meta(ge=0, le=LARGEST_VALUE)]
 Included = Annotated[list[Name], msgspec.Meta(max_length=MAX_INCLUDED, description="Fields that come with each item")]
-FieldName = Annotated[
-    str, msgspec.Meta(extra_json_schema={"minLength": 1, "maxLength": MAX_NAME, "description": "Printable characters"})
-]
+_NAME = {"minLength": 1, "maxLength": MAX_NAME, "not": {"enum": list(RESERVED)}}
+FieldName = Annotated[str, msgspec.Meta(extra_json_schema={**_NAME, "description": "Printable characters"})]
 Kind = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(KINDS)})]
 
 Body = TypeVar("Body", bound=msgspec.Struct)
@@ -233,7 +232,7 @@ def sent_fields(request: Request) -> dict[str, str]:
 class MoveIn(msgspec.Struct, forbid_unknown_fields=True):
     """The body of POST activate and rollback."""
 
-    expected: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    expected: Annotated[int, msgspec.Meta(ge=1, le=2**53)] | None = None
 
 
 def sent_move(request: Request) -> int | None:

@@ -224,6 +224,8 @@ class RecommendationService(Records):
             return self._listed(namespace, ranking, k, rules, now_s, whole, known)
 
         found = rows_of(model, known, catalogue.removed, n_rows, listed, degraded=degraded or missed)
+        if rules is not None and not found.rows:  # whether they can be used does not depend on who asks
+            listed(Ranking(model, POPULAR, for_all(model.popularity)))
         return found._replace(variant=variant and variant.name)
 
     def _pinned(self, namespace: str, page: Page | None) -> tuple[ServedModel, float]:

@@ -12,6 +12,7 @@ from documented import BY_ROUTE, check_answer, responses, the_document
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from chalicelib.openapi.operations import OPERATIONS
+from chalicelib.openapi.parameters import OTHERS
 
 ROOT = Path(__file__).parents[2]
 DESIGN = ROOT.parent / "shared" / "API.md"
@@ -113,6 +114,23 @@ def test_the_table_of_the_design_is_true():
     table = routes_of(DESIGN.read_text())
     assert len(table) >= 22
     assert table - documented() == set()
+
+
+@pytest.mark.skipif(not DESIGN.exists(), reason="the design is not part of the repository")
+def test_what_the_design_says_of_bodies_is_true():
+    design, schemas = " ".join(DESIGN.read_text().split()), the_document()["components"]["schemas"]
+    (added,) = re.findall(r"POST adds ((?:`\w+`(?:, )?)+)", design)
+    assert set(re.findall(r"\w+", added)) <= set(schemas["AskIn"]["properties"])
+    (of_item, of_list) = re.findall(r"`items: \[{(.*?)}\]`, (.*?)\.", design)[0]
+    assert set(re.findall(r"\w+", of_item)) <= set(schemas["ListedOut"]["required"])
+    told = {name for name in re.findall(r"`(\w+)`", of_list) if "(" not in name}
+    assert told | {"items"} <= set(schemas["ListOut"]["required"])
+    least, most, default = map(int, re.findall(r"`k` is (\d+) to (\d+), default (\d+)", design)[0])
+    for k in (schemas["AskIn"]["properties"]["k"], OTHERS["k"]["schema"]):
+        assert (k["minimum"], k["maximum"], k["default"]) == (least, most, default)
+    up_to = dict(re.findall(r"`/v1/{ns}/(\w+)` \| up to (\d+)", design))
+    assert schemas["BatchIn"]["properties"]["requests"]["maxItems"] == int(up_to["batch"])
+    assert schemas["EventsIn"]["properties"]["events"]["maxItems"] == int(up_to["events"])
 
 
 def test_the_table_of_the_readme_is_true():

@@ -314,7 +314,7 @@ def impression(number, at_s=0.0):
 def test_impressions_are_a_table_beside_the_events_by_either_way(log):
     first, second, third = (impression(n, n / 8) for n in range(3))
     queued = records("shop", stored("u", "i")) + shown_records("shop", first, second)
-    assert take_in(log.files, [*queued, *shown_records("shop", second)]) == []
+    assert take_in(log.files, MemoryOnlineStore(), [*queued, *shown_records("shop", second)]) == []
     log.impressions.append_online("shop", 1, 3, impressions_table([third, first]))
     assert items(log) == ["i"]
     for _ in range(2):

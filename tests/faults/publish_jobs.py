@@ -49,7 +49,7 @@ def run(words):
 
 
 replace, put_users, put_states = Path.replace, SQLiteOnlineStore.put_users, publish._put_states
-connect, actions = sqlite._Connection._connect, DynamoModelRegistry._actions
+connect, actions = sqlite.Connection._connect, DynamoModelRegistry._actions
 
 
 def states_after_pointer(stores, artifact, screen):
@@ -148,7 +148,7 @@ PLANTED = {
     "old states kept": [(publish, "_drop_old_states", old_states_kept)],
     "pointer in place": [(Path, "replace", pointer_in_place)],
     "pointer before history": [(Path, "replace", pointer_before_history)],
-    "no journal": [(sqlite._Connection, "_connect", no_journal)],
+    "no journal": [(sqlite.Connection, "_connect", no_journal)],
     "manifest first": [(LocalArtifactStore, "put", manifest_first)],
     "in place": [(LocalArtifactStore, "put", in_place)],
     "S3: manifest first": [(S3ArtifactStore, "_put", s3_manifest_first)],

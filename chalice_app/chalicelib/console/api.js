@@ -33,7 +33,10 @@ class Refused extends Error {
 /** Join parts of a path, each encoded whole: "/" is %2F. */
 function pathOf(parts) {
   if (parts.some((part) => part === "." || part === ".."))
-    throw new Refused(0, { title: "Not asked", detail: "browsers take “.” and “..” out of a path: ask for this id by other means" });
+    throw new Refused(0, {
+      title: "Not asked",
+      detail: "browsers take “.” and “..” out of a path: ask for this id by other means",
+    });
   try {
     return parts.map(encodeURIComponent).join("/");
   } catch {
@@ -51,14 +54,24 @@ async function ask(method, parts, { query = {}, body } = {}) {
   const began = performance.now();
   let response, text;
   try {
-    response = await fetch(url, { method, headers, body: body && JSON.stringify(body), credentials: "omit", cache: "no-store" });
+    response = await fetch(url, {
+      method,
+      headers,
+      body: body && JSON.stringify(body),
+      credentials: "omit",
+      cache: "no-store",
+    });
     text = await response.text();
   } catch {
     throw new Refused(0, { title: "No answer", detail: "the server cannot be reached, or the key is no header" });
   }
   const answer = parsed(text);
   if (!response.ok || !answer)
-    throw new Refused(response.status, answer ?? { detail: "the answer is no JSON" }, response.headers.get("retry-after"));
+    throw new Refused(
+      response.status,
+      answer ?? { detail: "the answer is no JSON" },
+      response.headers.get("retry-after"),
+    );
   return { answer, ms: performance.now() - began };
 }
 

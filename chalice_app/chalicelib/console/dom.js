@@ -1,5 +1,14 @@
 /** What is open. */
-const state = { namespace: "", user: "", key: "", view: "user", item: null, fields: {}, filter: null, isRefused: false };
+const state = {
+  namespace: "",
+  user: "",
+  key: "",
+  view: "user",
+  item: null,
+  fields: {},
+  filter: null,
+  isRefused: false,
+};
 
 const SVG_NAMES = new Set(["svg", "g", "line", "rect", "circle", "path", "text"]);
 
@@ -55,7 +64,8 @@ function roving(container, selector, [before, after]) {
   const hold = (one) => all().forEach((other) => other.setAttribute("tabindex", other === one ? "0" : "-1"));
   container.addEventListener("focusin", (event) => all().includes(event.target) && hold(event.target));
   container.addEventListener("keydown", (event) => {
-    const buttons = all(), at = buttons.indexOf(event.target);
+    const buttons = all(),
+      at = buttons.indexOf(event.target);
     const to = { [before]: at - 1, [after]: at + 1, Home: 0, End: buttons.length - 1 }[event.key];
     if (at < 0 || to === undefined) return;
     event.preventDefault();

@@ -1,12 +1,24 @@
-const KINDS = { keyword: "any of", keywords: "any of", number: "from, to", boolean: "", timestamp: "from, to, days in UTC" };
+const KINDS = {
+  keyword: "any of",
+  keywords: "any of",
+  number: "from, to",
+  boolean: "",
+  timestamp: "from, to, days in UTC",
+};
 
 /** Build the form from what the namespace declares. */
 function buildFilters() {
-  const form = find("filter-form"), fields = Object.entries(state.fields);
+  const form = find("filter-form"),
+    fields = Object.entries(state.fields);
   find("filters").hidden = fields.length === 0;
   form.replaceChildren(
     ...fields.map(([name, kind], n) => fieldset(name, kind, `filter-${n}`)),
-    make("div", { class: "buttons" }, make("button", { class: "main" }, "Apply"), make("button", { type: "reset" }, "Clear")),
+    make(
+      "div",
+      { class: "buttons" },
+      make("button", { class: "main" }, "Apply"),
+      make("button", { type: "reset" }, "Clear"),
+    ),
   );
   countFilters();
 }
@@ -23,20 +35,37 @@ function fieldset(name, kind, id) {
 
 function bounds(name, kind) {
   const type = kind === "number" ? "number" : "date";
-  return ["from", "to"].map((end) => make("input", { type, step: type === "number" ? "any" : null, name: end, "aria-label": `${name}, ${end}` }));
+  return ["from", "to"].map((end) =>
+    make("input", { type, step: type === "number" ? "any" : null, name: end, "aria-label": `${name}, ${end}` }),
+  );
 }
 
 function choice(name) {
-  const options = [["", "either"], ["true", "yes"], ["false", "no"]].map(([value, text]) => make("option", { value }, text));
+  const options = [
+    ["", "either"],
+    ["true", "yes"],
+    ["false", "no"],
+  ].map(([value, text]) => make("option", { value }, text));
   return [make("select", { name: "choice", "aria-label": name }, ...options)];
 }
 
 /** Values as chips: Enter adds what is typed, a click takes one out. */
 function keywords(name, kind, id) {
-  const chosen = make("span", { class: "chosen" }), known = make("datalist", { id });
+  const chosen = make("span", { class: "chosen" }),
+    known = make("datalist", { id });
   const input = make("input", {
-    name: "value", list: id, maxlength: 256, "aria-label": `${name}, Enter adds a value`, autocomplete: "off",
-    focus: () => known.replaceChildren(...[...(values.get(name) ?? [])].sort().slice(0, 100).map((value) => make("option", { value }))),
+    name: "value",
+    list: id,
+    maxlength: 512,
+    "aria-label": `${name}, Enter adds a value`,
+    autocomplete: "off",
+    focus: () =>
+      known.replaceChildren(
+        ...[...(values.get(name) ?? [])]
+          .sort()
+          .slice(0, 100)
+          .map((value) => make("option", { value })),
+      ),
     keydown: (event) => {
       if (event.key !== "Enter" || !input.value.trim()) return;
       event.preventDefault();
@@ -51,7 +80,12 @@ function addKeyword(chosen, input) {
   input.value = "";
   if (!value || [...chosen.children].some((one) => one.dataset.value === value)) return;
   const take = () => (chosen.removeChild(button), input.focus());
-  const button = make("button", { type: "button", class: "chip", "data-value": value, "aria-label": `Take out ${value}`, click: take }, value, " ×");
+  const button = make(
+    "button",
+    { type: "button", class: "chip", "data-value": value, "aria-label": `Take out ${value}`, click: take },
+    value,
+    " ×",
+  );
   chosen.append(button);
 }
 
@@ -62,7 +96,8 @@ function filterOf(form) {
 }
 
 function condition(fieldset) {
-  const { name, kind } = fieldset.dataset, told = (one) => fieldset.querySelector(`[name=${one}]`)?.value ?? "";
+  const { name, kind } = fieldset.dataset,
+    told = (one) => fieldset.querySelector(`[name=${one}]`)?.value ?? "";
   if (kind === "boolean") return told("choice") ? { match: { [name]: told("choice") === "true" } } : null;
   if (kind === "number" || kind === "timestamp") {
     const range = kind === "number" ? numbers(told("from"), told("to")) : days(told("from"), told("to"));

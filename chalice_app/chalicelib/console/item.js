@@ -11,9 +11,14 @@ function select(item, from) {
   find("item-id").textContent = item;
   find("writes").hidden = find("reasons").hidden = !state.user;
   find("writes-note").textContent = `Writes an event of ${state.user}; the next list counts it.`;
-  fill(find("metadata"), () => ask("GET", ["v1", state.namespace, "items", item]), ({ answer }) => metadataOf(item, answer.metadata));
+  fill(
+    find("metadata"),
+    () => ask("GET", ["v1", state.namespace, "items", item]),
+    ({ answer }) => metadataOf(item, answer.metadata),
+  );
   showList(find("similar"), "Similar items", (cursor) =>
-    ask("GET", ["v1", state.namespace, "items", item, "similar"], { query: listQuery(10, cursor) }));
+    ask("GET", ["v1", state.namespace, "items", item, "similar"], { query: listQuery(10, cursor) }),
+  );
   if (state.user) showWhy(item);
   find("h-item").focus({ preventScroll: true });
 }
@@ -27,28 +32,51 @@ function metadataOf(item, metadata) {
   return [definitions(told.map(([name, one]) => [name, value(name, one)]))];
 }
 
-const SOURCES = { bias: "everybody and everything alike", item: "the item itself", user: "the user", history: "the rest of the history" };
+const SOURCES = {
+  bias: "everybody and everything alike",
+  item: "the item itself",
+  user: "the user",
+  history: "the rest of the history",
+};
 const REASONS = 6; // shown, the largest
 
 /** Show what the score of an item consists of for the user. */
 async function showWhy(item) {
-  const question = () => ask("POST", ["v1", state.namespace, "users", state.user, "scores"], { body: { items: [item], explain: true } });
-  await fill(find("why"), question, ({ answer: { items: [one] } }) => {
-    const parts = one.explanation.filter((part) => part.value !== 0).sort((a, b) => Math.abs(b.value) - Math.abs(a.value));
-    if (!parts.length) return [note("The model knows nothing of this user that bears on it.")];
-    const scale = scaleOf(parts.map((part) => ({ score: Math.abs(part.value) })));
-    return [make("ul", { class: "parts" }, ...parts.slice(0, REASONS).map((part) => reason(part, scale)))];
-  });
+  const question = () =>
+    ask("POST", ["v1", state.namespace, "users", state.user, "scores"], { body: { items: [item], explain: true } });
+  await fill(
+    find("why"),
+    question,
+    ({
+      answer: {
+        items: [one],
+      },
+    }) => {
+      const parts = one.explanation
+        .filter((part) => part.value !== 0)
+        .sort((a, b) => Math.abs(b.value) - Math.abs(a.value));
+      if (!parts.length) return [note("The model knows nothing of this user that bears on it.")];
+      const scale = scaleOf(parts.map((part) => ({ score: Math.abs(part.value) })));
+      return [make("ul", { class: "parts" }, ...parts.slice(0, REASONS).map((part) => reason(part, scale)))];
+    },
+  );
   nameItems(find("why"));
 }
 
 function reason({ source, name, value }, scale) {
   const bar = make("span", { class: value < 0 ? "fill less" : "fill" });
   bar.style.setProperty("--share", `${(100 * scale.share(Math.abs(value))).toFixed(1)}%`);
-  const what = source === "history" && name ? ["had ", make("span", { "data-name": name }, titles.get(name) ?? name)] : [name || SOURCES[source] || source];
-  return make("li", {},
-    make("span", { class: "what" }, ...what), make("span", { class: "scale", "aria-hidden": "true" }, bar),
-    make("span", { class: "number" }, `${value < 0 ? "−" : "+"}${scale.written(Math.abs(value))}`));
+  const what =
+    source === "history" && name
+      ? ["had ", make("span", { "data-name": name }, titles.get(name) ?? name)]
+      : [name || SOURCES[source] || source];
+  return make(
+    "li",
+    {},
+    make("span", { class: "what" }, ...what),
+    make("span", { class: "scale", "aria-hidden": "true" }, bar),
+    make("span", { class: "number" }, `${value < 0 ? "−" : "+"}${scale.written(Math.abs(value))}`),
+  );
 }
 
 function closeItem() {
@@ -56,20 +84,32 @@ function closeItem() {
   find("item").hidden = true;
   state.item = null;
   opener?.removeAttribute("aria-current");
-  (opener?.isConnected ? opener : document.querySelector(".row[tabindex='0']") ?? find("main")).focus();
+  (opener?.isConnected ? opener : (document.querySelector(".row[tabindex='0']") ?? find("main"))).focus();
 }
 
-const eventId = () => [...crypto.getRandomValues(new Uint8Array(16))].map((one) => one.toString(16).padStart(2, "0")).join("");
+const eventId = () =>
+  [...crypto.getRandomValues(new Uint8Array(16))].map((one) => one.toString(16).padStart(2, "0")).join("");
 
 /** Record that the user viewed the item, and show what that changes. */
 async function recordView() {
-  const event = { event_id: `console-${eventId()}`, user: state.user, item: state.item, timestamp: Date.now() / 1000, event: "viewed" };
-  const button = find("viewed"), said = find("writes-note");
+  const event = {
+    event_id: `console-${eventId()}`,
+    user: state.user,
+    item: state.item,
+    timestamp: Date.now() / 1000,
+    event: "viewed",
+  };
+  const button = find("viewed"),
+    said = find("writes-note");
   button.disabled = true;
-  await fill(said, () => ask("POST", ["v1", state.namespace, "events"], { body: { events: [event] } }), () => {
-    announce(`Recorded that ${state.user} viewed ${titles.get(state.item) ?? state.item}`);
-    return ["Recorded. List and history count it now."];
-  });
+  await fill(
+    said,
+    () => ask("POST", ["v1", state.namespace, "events"], { body: { events: [event] } }),
+    () => {
+      announce(`Recorded that ${state.user} viewed ${titles.get(state.item) ?? state.item}`);
+      return ["Recorded. List and history count it now."];
+    },
+  );
   button.disabled = false;
   if (said.querySelector(".refusal")) return;
   await showUser(true);

@@ -18,11 +18,15 @@ function learn(item, metadata = {}) {
 
 /** What lists are asked to bring along: titles, and the declared fields. */
 function include() {
-  return [...new Set([...TITLES, ...Object.keys(state.fields)])].filter((name) => !name.includes(",")).slice(0, MOST_INCLUDED);
+  return [...new Set([...TITLES, ...Object.keys(state.fields)])]
+    .filter((name) => !name.includes(","))
+    .slice(0, MOST_INCLUDED);
 }
 
 function details(item, metadata = {}) {
-  const told = Object.keys(state.fields).filter((name) => state.fields[name] !== "timestamp" && (metadata[name] ?? null) !== null);
+  const told = Object.keys(state.fields).filter(
+    (name) => state.fields[name] !== "timestamp" && (metadata[name] ?? null) !== null,
+  );
   const parts = told.slice(0, 3).map((name) => shown(metadata[name]));
   if (titles.has(item)) parts.unshift(make("span", { class: "mono" }, item));
   return make("span", { class: "sub" }, ...parts.flatMap((one, n) => (n ? [" · ", one] : [one])));
@@ -32,15 +36,35 @@ function row(one, rank, scale, isNew = false) {
   learn(one.item, one.metadata);
   const bar = make("span", { class: "fill" });
   bar.style.setProperty("--share", `${(100 * scale.share(one.score)).toFixed(1)}%`);
-  const title = make("span", { class: "title" }, titles.get(one.item) ?? one.item, isNew ? chip("new here", "good") : null);
-  return make("li", {}, make(
-    "button",
-    { type: "button", class: isNew ? "row fresh" : "row", "data-item": one.item, tabindex: "-1", click: (event) => select(one.item, event.currentTarget) },
-    make("span", { class: "rank" }, String(rank)),
-    make("span", { class: "what" }, title, details(one.item, one.metadata)),
-    make("span", { class: "score" }, make("span", { class: "scale", "aria-hidden": "true" }, bar), make("span", { class: "number" }, scale.written(one.score))),
-    make("span", { class: "why" }, one.reason),
-  ));
+  const title = make(
+    "span",
+    { class: "title" },
+    titles.get(one.item) ?? one.item,
+    isNew ? chip("new here", "good") : null,
+  );
+  return make(
+    "li",
+    {},
+    make(
+      "button",
+      {
+        type: "button",
+        class: isNew ? "row fresh" : "row",
+        "data-item": one.item,
+        tabindex: "-1",
+        click: (event) => select(one.item, event.currentTarget),
+      },
+      make("span", { class: "rank" }, String(rank)),
+      make("span", { class: "what" }, title, details(one.item, one.metadata)),
+      make(
+        "span",
+        { class: "score" },
+        make("span", { class: "scale", "aria-hidden": "true" }, bar),
+        make("span", { class: "number" }, scale.written(one.score)),
+      ),
+      make("span", { class: "why" }, one.reason),
+    ),
+  );
 }
 
 /** How a list came about, in one line. */
@@ -58,8 +82,12 @@ function facts(answer, ms) {
 
 /** How scores of a list are drawn, as shares of its best, and with how many digits they are written. */
 function scaleOf(items) {
-  const scores = items.map((one) => one.score), most = Math.max(...scores), zero = most > 0 ? 0 : Math.min(...scores);
-  const digits = scores.every(Number.isInteger) ? 0 : Math.max(0, Math.min(9, 2 - Math.floor(Math.log10(Math.abs(most) || 1))));
+  const scores = items.map((one) => one.score),
+    most = Math.max(...scores),
+    zero = most > 0 ? 0 : Math.min(...scores);
+  const digits = scores.every(Number.isInteger)
+    ? 0
+    : Math.max(0, Math.min(9, 2 - Math.floor(Math.log10(Math.abs(most) || 1))));
   return {
     share: (score) => Math.max(0, Math.min(1, (score - zero) / (most - zero || 1))),
     written: (score) => (score !== 0 && Math.abs(score) < 0.5 / 10 ** digits ? "≈ 0" : score.toFixed(digits)),
@@ -68,18 +96,28 @@ function scaleOf(items) {
 
 /** Show a list of the API, and further pages of it on demand; `page(cursor)` asks. */
 async function showList(panel, label, page, known = null) {
-  await fill(panel, () => page(null), ({ answer, ms }) => {
-    if (!answer.items.length) return [facts(answer, ms), note("No item qualifies. Fewer filters let more through.")];
-    const rows = make("ol", { class: "list", "aria-label": `${label}: arrow keys move, Enter opens` });
-    const scale = scaleOf(answer.items);
-    const add = (items, known = null) => rows.append(...items.map((one, n) =>
-      row(one, rows.children.length + n + 1, scale, known !== null && !known.has(one.item))));
-    const hold = roving(rows, ".row", ["ArrowUp", "ArrowDown"]);
-    add(answer.items, known);
-    hold(rows.querySelector(".row"));
-    announce(`${label}: ${counted(answer.items.length, "item")}, strategy ${answer.strategy}${answer.degraded ? ", degraded" : ""}`);
-    return [facts(answer, ms), rows, ...pager(answer.cursor, page, add, rows)];
-  });
+  await fill(
+    panel,
+    () => page(null),
+    ({ answer, ms }) => {
+      if (!answer.items.length) return [facts(answer, ms), note("No item qualifies. Fewer filters let more through.")];
+      const rows = make("ol", { class: "list", "aria-label": `${label}: arrow keys move, Enter opens` });
+      const scale = scaleOf(answer.items);
+      const add = (items, known = null) =>
+        rows.append(
+          ...items.map((one, n) =>
+            row(one, rows.children.length + n + 1, scale, known !== null && !known.has(one.item)),
+          ),
+        );
+      const hold = roving(rows, ".row", ["ArrowUp", "ArrowDown"]);
+      add(answer.items, known);
+      hold(rows.querySelector(".row"));
+      announce(
+        `${label}: ${counted(answer.items.length, "item")}, strategy ${answer.strategy}${answer.degraded ? ", degraded" : ""}`,
+      );
+      return [facts(answer, ms), rows, ...pager(answer.cursor, page, add, rows)];
+    },
+  );
 }
 
 function pager(cursor, page, add, rows) {
@@ -89,14 +127,18 @@ function pager(cursor, page, add, rows) {
   async function next() {
     more.disabled = true;
     const before = rows.children.length;
-    await fill(trouble, () => page(cursor), ({ answer }) => {
-      add(answer.items);
-      cursor = answer.cursor;
-      announce(`${counted(answer.items.length, "more item")}, ${rows.children.length} in all`);
-      rows.children[before]?.firstElementChild.focus();
-      if (!cursor) more.remove();
-      return [];
-    });
+    await fill(
+      trouble,
+      () => page(cursor),
+      ({ answer }) => {
+        add(answer.items);
+        cursor = answer.cursor;
+        announce(`${counted(answer.items.length, "more item")}, ${rows.children.length} in all`);
+        rows.children[before]?.firstElementChild.focus();
+        if (!cursor) more.remove();
+        return [];
+      },
+    );
     more.disabled = false;
   }
   return [more, trouble];

@@ -18,7 +18,8 @@ function show(view) {
 
 /** Start over with what is typed. */
 async function open() {
-  const { namespace, user, key } = find("open").elements, before = state.namespace;
+  const { namespace, user, key } = find("open").elements,
+    before = state.namespace;
   Object.assign(state, { namespace: namespace.value.trim(), user: user.value, key: key.value.trim() });
   keep(state.key);
   if (!find("item").hidden) closeItem();
@@ -75,7 +76,8 @@ function kept() {
 }
 
 function openFromAddress() {
-  const told = new URLSearchParams(location.hash.slice(1)), form = find("open").elements;
+  const told = new URLSearchParams(location.hash.slice(1)),
+    form = find("open").elements;
   form.namespace.value = told.get("ns") ?? "";
   form.user.value = told.get("user") ?? "";
   form.key.value = kept();

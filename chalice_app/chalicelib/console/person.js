@@ -31,13 +31,22 @@ async function showRecommendations(isChange = false) {
 
 async function showHistory() {
   const panel = find("history");
-  await fill(panel, () => ask("GET", ["v1", state.namespace, "users", state.user]), ({ answer }) => [
-    make("p", { class: "facts" },
-      answer.trained ? chip("in the model", "accent") : chip("not in the model yet"),
-      make("span", {}, counted(answer.history_total, "event"), " held online")),
-    ...profileOf(answer.profile),
-    ...(answer.history.length ? historyOf(answer.history) : [note("No event of theirs came lately. What a model learned before is in the event log.")]),
-  ]);
+  await fill(
+    panel,
+    () => ask("GET", ["v1", state.namespace, "users", state.user]),
+    ({ answer }) => [
+      make(
+        "p",
+        { class: "facts" },
+        answer.trained ? chip("in the model", "accent") : chip("not in the model yet"),
+        make("span", {}, counted(answer.history_total, "event"), " held online"),
+      ),
+      ...profileOf(answer.profile),
+      ...(answer.history.length
+        ? historyOf(answer.history)
+        : [note("No event of theirs came lately. What a model learned before is in the event log.")]),
+    ],
+  );
   nameItems(panel);
 }
 
@@ -53,24 +62,49 @@ function historyOf(events) {
   add(events.slice(0, HISTORY));
   hold(list.querySelector(".row"));
   if (events.length <= HISTORY) return [list];
-  const all = () => (more.remove(), add(events.slice(HISTORY)), list.children[HISTORY].firstElementChild.focus(), nameItems(list));
+  const all = () => (
+    more.remove(),
+    add(events.slice(HISTORY)),
+    list.children[HISTORY].firstElementChild.focus(),
+    nameItems(list)
+  );
   const more = make("button", { type: "button", class: "more", click: all }, `All ${events.length}`);
   return [list, more];
 }
 
 function happened(event) {
-  return make("li", {}, make(
-    "button",
-    { type: "button", class: "row event", "data-item": event.item, tabindex: "-1", click: (press) => select(event.item, press.currentTarget) },
-    make("span", { class: "what" },
-      make("span", { class: "title", "data-name": event.item }, titles.get(event.item) ?? event.item),
-      make("span", { class: "sub" }, `${event.event} ${shown(event.value)} · `, moment(event.timestamp)))));
+  return make(
+    "li",
+    {},
+    make(
+      "button",
+      {
+        type: "button",
+        class: "row event",
+        "data-item": event.item,
+        tabindex: "-1",
+        click: (press) => select(event.item, press.currentTarget),
+      },
+      make(
+        "span",
+        { class: "what" },
+        make("span", { class: "title", "data-name": event.item }, titles.get(event.item) ?? event.item),
+        make("span", { class: "sub" }, `${event.event} ${shown(event.value)} · `, moment(event.timestamp)),
+      ),
+    ),
+  );
 }
 
 async function showRows() {
   const panel = find("rows");
-  await fill(panel, () => ask("GET", ["v1", state.namespace, "users", state.user, "rows"], { query: listQuery(5) }), ({ answer }) =>
-    answer.rows.length ? [make("div", { class: "shelves" }, ...answer.rows.map(shelf))] : [note("Nothing they liked is known.")]);
+  await fill(
+    panel,
+    () => ask("GET", ["v1", state.namespace, "users", state.user, "rows"], { query: listQuery(5) }),
+    ({ answer }) =>
+      answer.rows.length
+        ? [make("div", { class: "shelves" }, ...answer.rows.map(shelf))]
+        : [note("Nothing they liked is known.")],
+  );
   nameItems(panel);
 }
 
@@ -80,5 +114,10 @@ function shelf(one) {
   list.append(...one.items.map((item, n) => row(item, n + 1, scale)));
   const hold = roving(list, ".row", ["ArrowUp", "ArrowDown"]);
   if (one.items.length) hold(list.querySelector(".row"));
-  return make("section", {}, make("h3", {}, "They liked ", make("em", { "data-name": one.because }, titles.get(one.because) ?? one.because)), list);
+  return make(
+    "section",
+    {},
+    make("h3", {}, "They liked ", make("em", { "data-name": one.because }, titles.get(one.because) ?? one.because)),
+    list,
+  );
 }

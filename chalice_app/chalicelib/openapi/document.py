@@ -48,6 +48,7 @@ WHEN = {
     409: "Somebody else moved the pointer, or there is nothing to move it to",
     410: "The page of the cursor is gone; start again",
     413: "The body is too large",
+    414: "The URL is too long for the server or the gateway before it",
     415: "The body is not application/json",
     422: "A value cannot be used; `field` names it",
     429: "Too many requests with this key",
@@ -100,7 +101,8 @@ def document() -> str:
 
 def summary(doc: str) -> str:
     """Return what the docstring of a view says before it goes into details."""
-    return re.split("[:;] ", doc, maxsplit=1)[0].strip().rstrip(".")
+    said = re.split("[:;] ", doc, maxsplit=1)[0].strip().rstrip(".").removeprefix("Return ")
+    return said[0].upper() + said[1:]
 
 
 def _name(one: Operation, view: str, methods: dict[str, Any]) -> str:
@@ -145,7 +147,9 @@ def _statuses(one: Operation, scope: str | None) -> list[int]:
         *([404] if "{ns}" in one.path else []),
         *one.errors,
         *([410] if has_cursor else []),
-        *([413, 415] if one.body else []),
+        *([413] if one.body else []),
+        *([414] if has_ids or one.parameters else []),
+        *([415] if one.body else []),
         *([422] if one.parameters or one.body else []),
         *([429, 503] if scope else [503] if one.path == "/health/ready" else []),
     ]

@@ -4,9 +4,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from chalicelib.bodies import Included
 from chalicelib.cursors import LONGEST
-from chalicelib.requests import DEFAULT_K, MAX_K, MAX_PARAMETERS
+from chalicelib.requests import DEFAULT_K, MAX_INCLUDED, MAX_K, MAX_PARAMETERS
 from chalicelib.rows import DEFAULT_ROWS, LONGEST_HALF_LIFE_H, MOST_ROWS
 from chalicelib.rules import Id
 from recsys.serving.service import HALF_LIFE_H
@@ -42,10 +41,8 @@ OTHERS: dict[str, dict[str, Any]] = {
         "Of the page before. The rest of the request has to be the same, but for k, include and explain",
     ),
     "include": _in_query(
-        {**msgspec.json.schema(Included), "minItems": 1, "items": {"type": "string", "pattern": "^[^,]+$"}},
-        "Fields that come with each item",
-        style="form",
-        explode=False,
+        {"type": "string", "pattern": f"^[^,]+(,[^,]+){{0,{MAX_INCLUDED - 1}}}$"},
+        "Fields that come with each item, with commas between them",
     ),
     "fields": _in_query(
         {

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import sqlite3
-import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recsys.errors import ArtifactError, DataError, StorageError, storing
+from recsys.errors import ArtifactError, DataError
 from recsys.events import InteractionEvent, context_text
 from recsys.serving.online import (
     NO_END,
@@ -25,33 +22,15 @@ from recsys.serving.online import (
     UserState,
     sqlite_erasures,
     sqlite_items,
-    sqlite_keys,
 )
 from recsys.serving.online.erasures import Erased, Erasure, Held, left_out, not_older
+from recsys.serving.online.sqlite_connection import Connection
 from recsys.serving.online.sqlite_keys import SQLiteKeys
 
 if TYPE_CHECKING:
     from recsys.impressions import ImpressionEvent
     from recsys.serving.online.tally import Tally
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS users (
-    namespace TEXT, version TEXT, user TEXT, state BLOB NOT NULL,
-    PRIMARY KEY (namespace, version, user)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS lists (
-    namespace TEXT, version TEXT, user TEXT, list BLOB NOT NULL,
-    PRIMARY KEY (namespace, version, user)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS events (
-    position INTEGER PRIMARY KEY AUTOINCREMENT, namespace TEXT NOT NULL, event_id TEXT NOT NULL,
-    user TEXT NOT NULL, item TEXT NOT NULL, event TEXT NOT NULL, value REAL NOT NULL, timestamp_s REAL NOT NULL,
-    context TEXT, UNIQUE (namespace, event_id));
-CREATE INDEX IF NOT EXISTS events_of_user ON events (namespace, user, position);
-CREATE TABLE IF NOT EXISTS impressions (
-    position INTEGER PRIMARY KEY AUTOINCREMENT, namespace TEXT NOT NULL, event_id TEXT NOT NULL, user TEXT NOT NULL,
-    row TEXT NOT NULL, UNIQUE (namespace, event_id));
-CREATE TABLE IF NOT EXISTS profiles (
-    namespace TEXT, user TEXT, profile TEXT NOT NULL, PRIMARY KEY (namespace, user)) WITHOUT ROWID;
-"""
 _EVENT = "event_id, user, item, timestamp_s, event, value, context"
 _ROWS_A_TRANSACTION = 10_000
 
@@ -60,7 +39,7 @@ class SQLiteOnlineStore:
     """See `OnlineStore` and `EventFeed`. What is acknowledged is on disk (synchronous FULL).
 
     Reads have a connection of their own, so that with SQLite's WAL none waits for a write, be it of this process or of
-    another; the threads of a process take turns at it.
+    another; the threads of a process take turns at it. So has the tally, which may take a second after many events.
 
     Parameters
     ----------
@@ -70,9 +49,10 @@ class SQLiteOnlineStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._reads = _Connection(path)
-        self._writes = _Connection(path)
-        self._counts = _Connection(path, wait_s=0.25)
+        self._reads = Connection(path)
+        self._writes = Connection(path)
+        self._tallies = Connection(path)
+        self._counts = Connection(path, wait_s=0.25)
         self.keys = SQLiteKeys(self._reads, self._writes, self._counts)
 
     def put_users(
@@ -156,7 +136,7 @@ class SQLiteOnlineStore:
         """See `OnlineStore.tally`."""
         from recsys.serving.online.tally import PERIOD_S, ItemCount, Tally
 
-        with self._reads.held("counting events") as db:
+        with self._tallies.held("counting events") as db:
             # By position, which the sign in front of the namespace says: there are few beyond the last training.
             rows = db.execute(
                 "SELECT item, AVG(timestamp_s), COUNT(*), MAX(position) FROM events WHERE +namespace = ?"
@@ -284,7 +264,7 @@ class SQLiteOnlineStore:
 
     def close(self) -> None:
         """See `OnlineStore.close`."""
-        for one in (self._reads, self._writes, self._counts):
+        for one in (self._reads, self._writes, self._tallies, self._counts):
             one.close()
 
     def _put_packed(
@@ -326,58 +306,6 @@ class SQLiteOnlineStore:
             yield db
 
 
-class _Connection:
-    """One connection to the file, opened when it is first needed and held by one thread at a time."""
-
-    def __init__(self, path: Path, *, wait_s: float = 10.0) -> None:
-        self._path = path
-        self._wait_s = wait_s
-        self._lock = threading.RLock()
-        self._open: sqlite3.Connection | None = None
-
-    @contextmanager
-    def held(self, what: str) -> Iterator[sqlite3.Connection]:
-        """Hold the connection; whatever SQLite refuses becomes a `StorageError`."""
-        with self._lock:
-            try:
-                if self._open is None:
-                    self._open = self._connect()
-                yield self._open
-            except sqlite3.Error as error:
-                raise StorageError(f"{what} in {self._path} failed: {error}") from error
-
-    def close(self) -> None:
-        """Give the connection back; the next call opens it again."""
-        with self._lock:
-            if self._open is not None:
-                self._open.close()
-                self._open = None
-
-    def _connect(self) -> sqlite3.Connection:
-        with storing(f"creating {self._path.parent}"):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-        db = sqlite3.connect(self._path, timeout=self._wait_s, isolation_level=None, check_same_thread=False)
-        try:
-            with _alone_in(self._path.parent):
-                db.execute("PRAGMA journal_mode = WAL")
-                db.execute("PRAGMA synchronous = FULL")
-                db.executescript(_SCHEMA)
-                _migrate(db)
-                sqlite_items.create(db)
-                db.executescript(sqlite_keys.TABLES)
-                sqlite_erasures.create(db)
-        except (sqlite3.Error, StorageError):
-            db.close()
-            raise
-        return db
-
-
-def _migrate(db: sqlite3.Connection) -> None:
-    """Add the column that files of earlier releases do not have."""
-    if not any(name == "context" for _, name, *_ in db.execute("PRAGMA table_info(events)")):
-        db.execute("ALTER TABLE events ADD COLUMN context TEXT")
-
-
 def _row(event: InteractionEvent) -> tuple[object, ...]:
     context = None if event.context is None else context_text(event.context)
     return event.event_id, event.user, event.item, event.timestamp_s, event.event, event.value, context
@@ -399,15 +327,3 @@ def _impression(text: str) -> ImpressionEvent:
         return ImpressionEvent.of_row(json.loads(text))
     except (DataError, ValueError) as error:
         raise ArtifactError(f"a stored impression is damaged: {error}") from error
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Open databases one after the other: of two connections that switch a new file to WAL, SQLite refuses one."""
-    with storing(f"opening {folder}"):
-        handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
