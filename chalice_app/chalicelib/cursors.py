@@ -75,7 +75,7 @@ def _packed(page: Page) -> bytes:
     names = _encode_names(page.items).encode()
     if len(page.rows) <= _FEW:
         return b"\0" + head + steps + names
-    planes = [steps[n::4] for n in range(4)]  # the first bytes of all steps, then the second ones: these are nearly all 0
+    planes = [steps[n::4] for n in range(4)]  # the first bytes of all steps and so on: the last ones are nearly all 0
     deflate = zlib.compressobj(wbits=10, memLevel=1)  # next to no memory to make ready, which is most of the time
     return b"\1" + deflate.compress(b"".join([head, *planes, names])) + deflate.flush()
 

@@ -4,52 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.errors import ArtifactError, DataError, StorageError
-from recsys.events import LARGEST_VALUE
-from recsys.ids import encode_id
+from recsys.errors import ArtifactError, StorageError
 from recsys.serving.loader import ServedModel
 from recsys.serving.online import NO_END, CatalogueHead, OnlineStore, UserState
+
+if TYPE_CHECKING:
+    from recsys.serving.session import SessionEvent
 
 RECENT_EVENTS = 200
 """Newest events of a user that the vector is solved from; items of older ones are left out of the list all the same."""
 
 _NO_ROWS = np.empty(0, np.int32)
 _NO_WEIGHTS = np.empty(0, np.float32)
-
-
-@dataclass(frozen=True)
-class SessionEvent:
-    """Something done in this session, sent with the request and not stored.
-
-    Parameters
-    ----------
-    item : str
-    value : float
-        Raw weight, as that of an `InteractionEvent`.
-
-    Raises
-    ------
-    DataError
-        Naming the field that cannot be used.
-    """
-
-    item: str
-    value: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Validate."""
-        try:
-            encode_id(self.item)
-        except DataError as error:
-            raise DataError(error.reason, field="item") from None
-        if not 0 <= self.value <= LARGEST_VALUE:
-            raise DataError(f"{self.value} is not a weight: it must be 0 or more and finite", field="value")
 
 
 class Knowledge(NamedTuple):

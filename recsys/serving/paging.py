@@ -3,8 +3,6 @@
 So pages never overlap, whatever happens between them, and without rules that count places they are the one long list.
 """
 
-from __future__ import annotations
-
 import hashlib
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -60,7 +58,7 @@ class Page(NamedTuple):
         """Places that are left of the walk."""
         return LONGEST_WALK - len(self.rows) - len(self.items)
 
-    def then(self, found: list[tuple[int, RankedItem]]) -> Page | None:
+    def then(self, found: "list[tuple[int, RankedItem]]") -> "Page | None":
         """Return where the walk is after a page, None if it ends there."""
         rows = sorted([*self.rows, *[row for row, _ in found if row >= 0]])
         items = (*self.items, *[one.item for row, one in found if row < 0])
@@ -103,7 +101,7 @@ class Reading(NamedTuple):
 WHOLE = Reading()
 
 
-def fingerprint(known: Knowledge) -> bytes:
+def fingerprint(known: "Knowledge") -> bytes:
     """Return 8 bytes of what is known of a user: published states never change, but they are dropped, as events are."""
     if known.degraded:
         return NOTHING_KNOWN
@@ -112,7 +110,7 @@ def fingerprint(known: Knowledge) -> bytes:
     return hashlib.blake2b(recent + repr(counts).encode(), digest_size=8).digest()
 
 
-def check_same(page: Page, known: Knowledge) -> None:
+def check_same(page: Page, known: "Knowledge") -> None:
     """Raise `PageGoneError` if other things are known of the user than when the walk began, those later left out."""
     if fingerprint(known) != page.known:
         if known.degraded:
