@@ -2,7 +2,7 @@
 
 Chalice's own ``chalice local`` serves the same app; this one also bounds bodies and connections, answers every error
 as a problem and says in one line why it cannot start. Beyond loopback it starts only where keys are needed, or with
---open.
+--open; on loopback without keys it hears nobody but this machine.
 """
 
 import argparse
@@ -15,10 +15,12 @@ import threading
 import time
 import uuid
 from contextlib import suppress
+from email.message import Message
 from http import HTTPStatus
 from pathlib import Path
 from socket import SHUT_WR
 from typing import Any
+from urllib.parse import urlsplit
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE)]
@@ -32,6 +34,7 @@ from chalice.local import (  # noqa: E402
     ThreadedHTTPServer,
 )
 
+from chalicelib.headers import listed_origins  # noqa: E402
 from chalicelib.responses import problem  # noqa: E402
 from chalicelib.wiring import cursor_key, gate, service, warm_up  # noqa: E402
 from recsys.errors import ConfigError, RecsysError, StorageError  # noqa: E402
@@ -60,6 +63,8 @@ class Gateway(ChaliceRequestHandler):
             self._refuse(413, f"a body has at most {MAX_BODY_BYTES:,} bytes")
         elif not (self.path.isascii() and self.path.isprintable()):
             self._refuse(400, "a path is ASCII, everything else in it percent-encoded")
+        elif not gate().mode and _is_open() and (strange := _strange(self.headers)):
+            self._refuse(403, f"{strange}. Add a key (recsys keys add), or say --open")
         else:
             self._body = self.rfile.read(int(lengths[0]))
             if len(self._body) < int(lengths[0]):
@@ -201,6 +206,27 @@ def main() -> int:
     server.server_close()
     gate().close()
     return 0
+
+
+def _strange(headers: Message) -> str | None:
+    """Return why a request to an open server may come from a web page of elsewhere in a browser of this machine.
+
+    Such a page has its own name stand for this machine (DNS rebinding), or sends what needs no leave of ours, as a POST
+    without a body.
+    """
+    if not all(_is_here(f"//{one}") for one in headers.get_all("host", [])):
+        return "without keys this server is asked as localhost or 127.0.0.1"
+    if not all(_is_here(one) or one in listed_origins() for one in headers.get_all("origin", [])):
+        return "without keys this server takes nothing from pages that are not of this machine or in RECSYS_CORS"
+    return None
+
+
+def _is_here(url: str) -> bool:
+    """Whether a URL names this machine, whatever name servers say."""
+    with suppress(ValueError):
+        name = urlsplit(url).hostname or ""
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    return False
 
 
 def _is_open() -> bool:

@@ -19,11 +19,11 @@ def of_origin(event: Mapping[str, Any], response: dict[str, Any]) -> dict[str, s
     """
     sent = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
     https = "AWS_LAMBDA_FUNCTION_NAME" in os.environ or sent.get("x-forwarded-proto") == "https"
-    headers, listed = dict(HSTS) if https else {}, os.environ.get("RECSYS_CORS", "")
+    headers, listed = dict(HSTS) if https else {}, listed_origins()
     if not listed:
         return headers
     headers["Vary"] = "Origin"
-    if sent.get("origin") not in [one.strip() for one in listed.split(",")]:
+    if sent.get("origin") not in listed:
         return headers
     headers |= {"Access-Control-Allow-Origin": sent["origin"], "Access-Control-Expose-Headers": _EXPOSED}
     if event["requestContext"]["httpMethod"] == "OPTIONS" and response["statusCode"] == 405:
@@ -31,3 +31,8 @@ def of_origin(event: Mapping[str, Any], response: dict[str, Any]) -> dict[str, s
         headers |= {"Access-Control-Allow-Methods": response["headers"]["Allow"]}
         headers |= {"Access-Control-Allow-Headers": _SENT, "Access-Control-Max-Age": _REMEMBERED_S}
     return headers
+
+
+def listed_origins() -> list[str]:
+    """Return the origins whose pages may ask."""
+    return [name for one in os.environ.get("RECSYS_CORS", "").split(",") if (name := one.strip())]

@@ -14,6 +14,9 @@ from recsys.errors import ArtifactError
 
 _STEP = 0.2
 """Length of a period beside its age: by it, no event counts for 0.004 more or less than it would by its own time."""
+AHEAD_S = 86_400.0
+"""How much later than now an event may be dated, as clocks and time zones go: beyond it, it would be new for years."""
+_PERIOD_H = 0.25
 
 
 class DatedCounts(NamedTuple):
@@ -39,7 +42,12 @@ class DatedCounts(NamedTuple):
 
     @classmethod
     def of(cls, items: NDArray[np.int32], timestamps_s: NDArray[np.int64], now_s: float) -> DatedCounts:
-        """Count events by item and period; the older, the longer the period. What is dated later than now is of now."""
+        """Count events by item and period; the older, the longer the period.
+
+        What is dated later than now is of now, or of no time at all where that is by more than `AHEAD_S`.
+        """
+        dated = timestamps_s <= now_s + AHEAD_S
+        items, timestamps_s = items[dated], timestamps_s[dated]
         if not len(items):
             return cls.none()
         hours = np.minimum(timestamps_s, now_s) / 3600
@@ -76,6 +84,22 @@ class DatedCounts(NamedTuple):
             np.concatenate([self.hours, more.hours]),
             np.concatenate([self.counts, more.counts]),
         )
+
+    def until(self, hour: float) -> DatedCounts:
+        """Return those of events up to a time."""
+        if self.hours.max(initial=0.0) <= hour:
+            return self
+        kept = self.hours <= hour
+        return DatedCounts(self.items[kept], self.hours[kept], self.counts[kept])
+
+    def merged(self) -> DatedCounts:
+        """Return one entry for all of an item within a quarter of an hour, at their mean time."""
+        periods = np.floor(self.hours / _PERIOD_H).astype(np.int64)
+        width = int(periods.max(initial=0)) + 1
+        cells, place = np.unique(self.items.astype(np.int64) * width + periods, return_inverse=True)
+        counts = np.bincount(place, weights=self.counts)
+        hours = np.bincount(place, weights=self.counts * self.hours) / counts
+        return DatedCounts((cells // width).astype(np.int32), hours, counts.astype(np.float32))
 
     def decayed(self, half_life_h: float, now_h: float, n_items: int) -> NDArray[np.float64]:
         """Return by item the sum over events of ``2 ** (-age / half_life)``; what is of later than now has no age."""

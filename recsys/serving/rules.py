@@ -110,6 +110,12 @@ class Lift(NamedTuple):
     add: NDArray[np.float32] | None
     groups: list[tuple[float, Bits | None]]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays."""
+        arrays = [self.add, *(rows for _, rows in self.groups)]
+        return sum(one.nbytes for one in arrays if one is not None)
+
 
 class Terms(NamedTuple):
     """What rules come to, row by row of a view.

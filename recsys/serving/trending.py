@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.artifacts.dated_counts import DatedCounts
+from recsys.artifacts.dated_counts import AHEAD_S, DatedCounts
 from recsys.errors import ArtifactError, StorageError
 from recsys.ids import IdMap
 from recsys.index import ItemIndex
@@ -19,6 +19,7 @@ from recsys.serving.online.tally import PERIOD_S, ItemCount
 REFRESH_S = 2.0
 """Between two looks of a process for newer events."""
 _HALF_LIVES = 8
+_WORTH_MERGING = 1000
 _PERIOD_H = PERIOD_S / 3600
 _TIE = 1e-12
 """What a user adds to an item's score: forty half-lives after its last event, an item is as good as it is popular."""
@@ -28,7 +29,8 @@ class Trend:
     """The decayed counts of a model's items, by any half-life.
 
     Ages are counted from the end of the quarter of an hour of the newest event: the order is that of any later time,
-    and scores stay until something happens. Events that are dated later than now are of now.
+    and scores stay until something happens. Events that are dated later than now are of now, and those more than a day
+    later of no time: they would stay new for years.
 
     Parameters
     ----------
@@ -51,6 +53,7 @@ class Trend:
         self._items, self._ties, self._open = items, item_counts * _TIE, trained
         self._trained: DatedCounts | None = None
         self._position, self._settled, self._newer = events_through, DatedCounts.none(), DatedCounts.none()
+        self._n_merged = _WORTH_MERGING
         self._lock, self._looked_s = threading.Lock(), float("-inf")
         self._known: tuple[DatedCounts, float, dict[float, ItemIndex]] = (DatedCounts.none(), 0.0, {})
         self.is_whole = False
@@ -87,6 +90,9 @@ class Trend:
                 self._trained = self._open()
             tally = online.tally(namespace, after=self._position)
             self._settled = self._settled.joined(self._dated(tally.settled))
+            if len(self._settled.items) > 2 * self._n_merged:  # every look brought some, of the same items
+                self._settled = self._settled.merged()
+                self._n_merged = max(len(self._settled.items), _WORTH_MERGING)
             self._position, self._newer = tally.position, self._dated(tally.newer)
             self.is_whole = True
         except (ArtifactError, StorageError):
@@ -102,5 +108,6 @@ class Trend:
 
     def _put_together(self, now_h: float) -> None:
         counts = (self._trained or DatedCounts.none()).joined(self._settled).joined(self._newer)
+        counts = counts.until(now_h + AHEAD_S / 3600)
         newest_h = min(now_h, counts.hours.max(initial=0.0))
         self._known = counts, (newest_h // _PERIOD_H + 1) * _PERIOD_H, {}

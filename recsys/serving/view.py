@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, TypeVar
+from threading import Lock
+from typing import Any, Protocol, TypeVar
 from weakref import ref
 
 import numpy as np
@@ -15,7 +17,18 @@ from recsys.serving.filters import Clause, bits_of, declared
 from recsys.serving.loader import ServedModel
 
 _KEPT_BYTES = 1 << 25
-T = TypeVar("T")
+"""Of rules and what they come to, beside one model."""
+
+
+class Sized(Protocol):
+    """An array, or something that holds some."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays."""
+
+
+T = TypeVar("T", bound=Sized)
 
 
 class View:
@@ -52,6 +65,7 @@ class View:
         self.new = (new[np.lexsort((new, -table.changed[new]))] + self.n_model).tolist()
         """Items the model does not know, the newest change first."""
         self._kept: dict[str, Any] = {}
+        self._kept_bytes, self._keeping = 0, Lock()
 
     def bits(self, clause: Clause) -> Bits:
         """Return for which rows of the model and the table a clause holds; errors as of `bits_of`."""
@@ -73,9 +87,15 @@ class View:
         """Return what was made for an earlier request, or make it; keys are text, as true and 1 are equal."""
         found: T | None = self._kept.get(key)
         if found is None:
-            if (len(self._kept) + 1) * (self.n_model + self.table.n_rows) > _KEPT_BYTES:
-                self._kept = {}
-            found = self._kept[key] = make()
+            found = make()
+            size = sys.getsizeof(key) + found.nbytes  # a rule may be longer than what it comes to
+            if size > _KEPT_BYTES:
+                return found
+            with self._keeping:
+                if self._kept_bytes + size > _KEPT_BYTES:
+                    self._kept, self._kept_bytes = {}, 0
+                self._kept[key] = found
+                self._kept_bytes += size
         return found
 
     def _of_rows(self, of_table: Bits) -> Bits:

@@ -14,7 +14,7 @@ from documented import the_document
 
 from recsys.serving.online.keys import ApiKey
 
-CASES = int(os.environ.get("RECSYS_SCHEMATHESIS_CASES", "80"))
+CASES = int(os.environ.get("RECSYS_SCHEMATHESIS_CASES", "40"))
 """At least; the judged run has 2,000."""
 NUMBERS, GENRES = {"type": "number"}, {"type": "string", "enum": ["Romance", "War"]}
 SECRET = "5ec4e7" * 10 + "abcd"
@@ -102,7 +102,7 @@ def shut(bookshop):
 
 
 def test_no_check_fails(shut, tmp_path):
-    few = ("--phases", "examples,fuzzing", "--max-examples", "3", "--seed", "1")
+    few = ("--phases", "fuzzing", "--max-examples", "1", "--seed", "1")
     many, erase = ("--max-examples", str(CASES // 100)), "erase_user"
     with server_over(shut, tmp_path / "server.log") as wire:
         runs = []
@@ -123,7 +123,7 @@ def test_no_check_fails(shut, tmp_path):
 def test_planted_bugs_are_found(shut, tmp_path):
     planted = "sys.path.insert(0, 'chalice_app')\nfrom chalicelib import requests, wiring\nrequests.MAX_K = 400\n"
     with server_over(shut, tmp_path / "log", planted + "wiring.service().popular = lambda *_, **__: 1 / 0") as wire:
-        routes = ("--include-path", "/v1/{ns}/popular", "--include-path", "/v1/{ns}/items/{item}/similar")
+        routes = ("--include-operation-id", "popular", "--include-operation-id", "similar_items")
         status, _, told = schemathesis(wire, tmp_path, "positive", *routes, "--phases", "coverage")
     assert status == 1
     assert {"Server error", "Schema-valid request rejected"} <= set(re.findall(r"ST\d+ (.*?)(?:: \d+)?$", told, re.M))

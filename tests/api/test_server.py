@@ -66,7 +66,7 @@ def test_errors_are_problems_with_their_own_request_ids(server):
         "/v1",
         "/v1/shop",
         "/v1/shop/",
-        "/v1/shop/users/u1",
+        "/v1/shop/users/u1/x",
         "/v1/shop/users/a/b/recommendations",
         "/v2/shop/popular",
         "/favicon.ico",
@@ -95,13 +95,11 @@ def test_trailing_slashes_and_absolute_targets_lead_to_the_same_route(server):
         assert server.raw(asked(target))[0].status == 200
 
 
-@pytest.mark.parametrize(
-    "method", ["POST", "PUT", "PATCH", "DELETE", "HEAD", "BREW", "TRACE", "CONNECT", "get", "X" * 5000]
-)
+@pytest.mark.parametrize("method", ["POST", "PATCH", "HEAD", "BREW", "TRACE", "CONNECT", "get", "X" * 5000])
 def test_wrong_methods_are_named_with_the_right_ones(server, method):
-    (answer,) = server.raw(asked(b"/v1/shop/popular", method.encode())) if method != "HEAD" else [head(server)]
+    (answer,) = server.raw(asked(b"/v1/shop/items/i1", method.encode())) if method != "HEAD" else [head(server)]
     assert answer.status == 405
-    assert answer.headers["allow"] == "GET"
+    assert set(answer.headers["allow"].split(", ")) == {"GET", "PUT", "DELETE"}
     if method != "HEAD":
         check_problem(answer, 405)
         assert len(answer.body) < 600
@@ -110,7 +108,7 @@ def test_wrong_methods_are_named_with_the_right_ones(server, method):
 
 
 def head(server):
-    return server.request("HEAD", "/v1/shop/popular")
+    return server.request("HEAD", "/v1/shop/items/i1")
 
 
 def test_the_answer_to_head_has_no_body_so_that_the_connection_stays_usable(server):

@@ -52,7 +52,7 @@ def wait_until_ready(url: str) -> None:
 
 def get(path: str) -> bytes:
     """Bytes of a GET."""
-    return f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
 
 
 def lists(seed: int) -> Iterator[Question]:
@@ -72,5 +72,5 @@ def in_turn(seed: int) -> Iterator[Question]:
         yield "folded in", get(f"/v1/{NAMESPACE}/users/u{user}/recommendations?k={K}")
         event = {"event_id": f"{seed}-{number}", "user": f"x{number}", "item": f"i{user}", "timestamp": 1_700_000_000}
         body = json.dumps({"events": [event]}).encode()
-        head = f"POST /v1/{NAMESPACE}/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        head = f"POST /v1/{NAMESPACE}/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         yield "event", head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body

@@ -9,9 +9,9 @@ from world import World
 from recsys.aws.client import connect
 from recsys.aws.dynamodb import DynamoOnlineStore
 from recsys.errors import DataError, StorageError, UnknownItemError
-from recsys.serving import MemoryOnlineStore, ModelLoader, RecommendationService
+from recsys.serving import MemoryOnlineStore, ModelLoader, RecommendationService, view
 from recsys.serving.filters import Exists, OneOf
-from recsys.serving.rules import Rules
+from recsys.serving.rules import Boost, Rules
 
 DRAMA = Rules(OneOf("genre", ("drama",)))
 
@@ -128,3 +128,16 @@ def test_two_containers_on_dynamodb_agree_at_once(aws, cloud, tmp_path):
             writer.put_item("shop", f"x{n}", {"genre": "drama"})
             found = items(reader.recommend("shop", "u", 20, rules=DRAMA))
             assert found == [f"i{m}" for m in range(n, -1, -1)] + [f"x{m}" for m in range(n, -1, -1)]
+
+
+def test_what_rules_come_to_is_kept_up_to_so_many_bytes_however_long_they_are(world, monkeypatch):
+    monkeypatch.setattr(view, "_KEPT_BYTES", bound := 100_000)
+    world.service.put_fields("shop", {"genre": "keyword"})
+    whens = [OneOf("genre", tuple(f"{n} {m} {'x' * 200}" for m in range(100))) for n in range(40)]
+    for n in range(40):
+        boosts = tuple(Boost(one, 2.0 + n) for one in whens[:n:7])
+        world.service.popular("shop", 3, rules=Rules(whens[n], boosts))
+        (seen,) = world.service._catalogues["shop"]._views.values()
+        kept = dict(seen._kept)
+        assert sum(len(key) + one.nbytes for key, one in kept.items()) <= bound
+        assert kept  # the newest at least

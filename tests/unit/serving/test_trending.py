@@ -19,12 +19,13 @@ from recsys.serving import trending
 from recsys.serving.filters import Group, OneOf
 from recsys.serving.rules import Rules
 
-NOW_S, HOUR_S = 1.8e9, 3600.0
+NOW_S, HOUR_S, DAY_S = 1.8e9, 3600.0, 86_400.0
 
 
 @pytest.fixture(autouse=True)
 def looking_every_time(monkeypatch):
     monkeypatch.setattr(trending, "REFRESH_S", 0.0)
+    monkeypatch.setattr(trending, "_WORTH_MERGING", 1)
 
 
 class Shop:
@@ -40,10 +41,10 @@ class Shop:
         self.world.online.append_events("shop", self.dressed(trained[:20]))
         through = self.world.online.last_position("shop")
         self.world.publish(self.model, through, DatedCounts.of(rows, times, NOW_S))
-        self.events = [(row, min(t, NOW_S)) for row, t in trained]
+        self.events = [(row, min(t, NOW_S)) for row, t in trained if t <= NOW_S + DAY_S]
 
     def event(self, n_items):
-        age_h = 10 ** self.chance.uniform(-2, 4) if self.chance.random() < 0.97 else -100.0
+        age_h = 10 ** self.chance.uniform(-2, 4) if self.chance.random() < 0.95 else self.chance.choice([-10, -100])
         return self.chance.randrange(n_items), int(self.now_s - HOUR_S * age_h)
 
     def dressed(self, events):
@@ -57,22 +58,27 @@ class Shop:
         self.world.online.append_events("shop", self.dressed(events))
         self.events += [one for one in events if one[0] < len(self.items)]
 
+    @property
+    def counted(self):
+        return [(row, t) for row, t in self.events if t <= self.now_s + DAY_S]
+
     def decayed(self, half_life_h):
-        end = (min(max((t for _, t in self.events), default=0), self.now_s) // 900 + 1) * 900
+        events = self.counted
+        end = (min(max((t for _, t in events), default=0), self.now_s) // 900 + 1) * 900
         scores = [0.0] * len(self.items)
-        for row, t in self.events:
+        for row, t in events:
             scores[row] += 2.0 ** (-max(end - t, 0) / HOUR_S / half_life_h)
         return dict(zip(self.items.ids(), scores, strict=True))
 
     def check(self):
         half_life_h = 10 ** self.chance.uniform(0, 4)
         found = self.world.service.trending("shop", 500, half_life_h=half_life_h)
-        assert (found.strategy, found.degraded) == ("trending" if self.events else "popular", False)
+        assert (found.strategy, found.degraded) == ("trending" if self.counted else "popular", False)
         scores = {one.item: one.score for one in found.items}
         assert list(scores.values()) == sorted(scores.values(), reverse=True)
         assert scores.keys() == set(self.items.ids())
-        if self.events:
-            number = Counter(row for row, _ in self.events)
+        if self.counted:
+            number = Counter(row for row, _ in self.counted)
             for row, (item, score) in enumerate(self.decayed(half_life_h).items()):
                 assert abs(scores[item] - score) <= 0.004 * number[row] + 1e-6 * score + 1e-9, (item, half_life_h)
 
@@ -104,6 +110,9 @@ def by_day(half_lives):
         (DatedCounts, "decayed", by_day(DatedCounts.decayed)),
         (DatedCounts, "joined", lambda self, more: more),
         (trending.Trend, "_dated", lambda self, counts: DatedCounts.none()),
+        (DatedCounts, "until", lambda self, hour: self),
+        (DatedCounts, "merged", lambda self: self._replace(counts=self.counts * 2)),
+        (dated_counts, "AHEAD_S", 1e6),
         (trending, "_TIE", 1e-3),
     ],
 )
@@ -174,3 +183,23 @@ def test_dated_counts_that_do_not_fit_are_refused_and_the_list_goes_on_without_t
     model = replace(shop.world.loader.current("shop"), dated=lambda: DatedCounts.from_stored(stored, 9))
     model.trend.refresh("shop", shop.world.online, NOW_S)
     assert not model.trend.is_whole
+
+
+def test_what_a_process_keeps_of_counts_grows_with_items_and_time_and_not_with_events(tmp_path):
+    world = World(tmp_path, clock=lambda: NOW_S)
+    world.publish(Machine())
+    trend = world.loader.current("shop").trend
+    for n in range(40):
+        world.online.append_events("shop", [InteractionEvent(f"{n} {m}", "u", f"i{m}", NOW_S - n) for m in range(5)])
+        trend.refresh("shop", world.online, NOW_S)
+    assert len(trend._settled.items) <= 20
+    assert trend._settled.counts.sum() == 200
+
+
+def test_an_event_of_the_next_century_does_not_trend(tmp_path):
+    world = World(tmp_path, clock=lambda: NOW_S)
+    world.publish(Machine())
+    world.online.append_events("shop", [InteractionEvent("e", "u", "i5", NOW_S + 86_500)])
+    assert world.service.trending("shop", 9) == world.service.popular("shop", 9)
+    world.online.append_events("shop", [InteractionEvent("f", "u", "i6", NOW_S - 3_000_000)])
+    assert world.service.trending("shop", 1).items[0].item == "i6"
