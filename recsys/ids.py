@@ -130,4 +130,5 @@ class IdMap:
         return {one: row for row, one in enumerate(self.ids())}
 
     def _bytes(self, row: int) -> bytes:
-        return self.text[self.offsets[row] : self.offsets[row + 1]].tobytes()
+        offsets = self.offsets.data  # views, as in `row`
+        return self.text.data[offsets[row] : offsets[row + 1]].tobytes()

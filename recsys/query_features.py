@@ -180,6 +180,8 @@ class QueryFeatures:
         -------
         ndarray of shape (n, d + 1), float64
         """
+        if not len(features):
+            return np.empty((0, self.vectors.shape[1] + 1))
         x = values.astype(np.float64)
         p = self.vectors[features].astype(np.float64) * x[:, None]
         others = p.sum(axis=0) - p

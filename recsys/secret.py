@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -39,7 +38,7 @@ def key_of(purpose: str, *, beside: Path | None) -> bytes:
         secret = _kept(beside.with_name(f"{beside.name}.secret"))
     else:
         raise ConfigError(f"RECSYS_SECRET is not set, and every server must have the same. Make one: {_MAKE}")
-    return hmac.digest(secret, purpose.encode(), hashlib.sha256)
+    return hashlib.blake2b(purpose.encode(), key=hashlib.blake2b(secret).digest(), digest_size=MIN_BYTES).digest()
 
 
 def _kept(path: Path) -> bytes:

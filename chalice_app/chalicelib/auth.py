@@ -28,6 +28,8 @@ STALE_S = 3600.0
 MODES = ("", "required", "open")
 _KEY = "rs_([0-9a-f]{12})_([0-9a-f]{64})"  # compiled when the first one comes
 _LONGEST = 8192
+_UNREAD = "?"
+"""No revision of a store."""
 CHALLENGE = {"WWW-Authenticate": 'ApiKey realm="recsys", Bearer realm="recsys"'}
 
 
@@ -87,12 +89,14 @@ class Keyring:
             self._lock.release()
 
     def _read(self) -> None:
+        """Read all keys at first, as somebody waits for it; later the revision, and all keys where it is another."""
         began_s = time.monotonic()
         try:
-            if (revision := self._store.revision()) != self._revision:
-                found = self._store.all() if revision else []
+            revision = _UNREAD if self._revision is None else self._store.revision()
+            if revision != self._revision:
+                found = self._store.all()  # none at all where there never was one
                 self._keys = {one.key_id + one.sha256: one for one in found if not one.revoked}
-                self._revision, self._closed = revision, self._closed or bool(revision)
+                self._revision, self._closed = revision if found else "", self._closed or bool(found)
             self._read_s, self.failed = began_s, False
         except (StorageError, ArtifactError):
             self.failed = True

@@ -14,8 +14,8 @@ from recsys.errors import DataError
 from recsys.events import LARGEST_CONTEXT_BYTES, LARGEST_VALUE, YEAR_2100_S, InteractionEvent
 from recsys.ids import encode_id
 from recsys.impressions import MAX_SHOWN, ImpressionEvent, Shown
-from recsys.serving import SessionEvent
 from recsys.serving.fields import KINDS, MAX_FIELDS, MAX_NAME, RESERVED
+from recsys.serving.session import SessionEvent
 
 MAX_EVENTS = 500
 HOW_IT_IS_READ = ("k", "cursor", "include", "explain")

@@ -6,12 +6,13 @@ from threading import RLock
 from typing import TYPE_CHECKING, TypeVar
 
 from chalicelib.auth import Gate
-from recsys.serving import RecommendationService, WarmUp
+from recsys.serving import RecommendationService
 from recsys.stores import ServingStores, signing_key
 
 if TYPE_CHECKING:
     from recsys.serving.people import People
     from recsys.serving.versions import Versions
+    from recsys.serving.warm_up import WarmUp
 
 Made = TypeVar("Made")
 _making = RLock()
@@ -54,8 +55,10 @@ def cursor_key() -> bytes:
 
 
 @once
-def warm_up() -> WarmUp:
+def warm_up() -> "WarmUp":
     """Return what gets this container ready."""
+    from recsys.serving.warm_up import WarmUp
+
     return WarmUp(service(), stores().registry)
 
 

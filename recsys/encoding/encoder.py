@@ -19,7 +19,7 @@ Record = Mapping[str, object]
 
 # What the third part of a spec sets: default, lowest and highest number.
 _SETTINGS = {"buckets": (10, 2, 1000), "hashed": (18, 1, LARGEST_BITS)}
-_SPEC = re.compile(rf"([^:]+)(?::({'|'.join(KINDS)})(?::([0-9]{{1,4}}))?)?")
+_SPEC = rf"([^:]+)(?::({'|'.join(KINDS)})(?::([0-9]{{1,4}}))?)?"  # compiled when the first one comes
 _VOCABULARY = ("text", "offsets", "order")
 
 
@@ -178,7 +178,7 @@ def field_kinds(specs: Sequence[str]) -> dict[str, str]:
 
 def _parsed(spec: str) -> tuple[str, str | None, int | None]:
     """Name, kind and setting of a spec."""
-    match = _SPEC.fullmatch(spec)
+    match = re.fullmatch(_SPEC, spec)
     if match is None:
         raise ConfigError(f"{spec!r} is no field. Write name or name:kind; the kinds are {', '.join(KINDS)}")
     name, kind, setting = match.groups()

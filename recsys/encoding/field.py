@@ -19,7 +19,7 @@ KINDS = ("category", "tags", "number", "buckets", "hashed")
 LARGEST_BITS = 22  # 1 GiB of vectors of 64 factors, read whole when a server loads the model
 LARGEST_NUMBER = 1e30
 LARGEST_DEVIATIONS = 10.0
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_SURROGATE = "[\ud800-\udfff]"  # compiled when text comes that could have one
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,7 +186,7 @@ class Field:
         if self.vocabulary is not None and len(value or "") > MAX_ID_CHARACTERS:
             reason = f"a text of {len(value or ''):,} characters is no {self.kind}; {MAX_ID_CHARACTERS} are the most"
             raise DataError(reason, field=self.name, remedy="Use the kind hashed")
-        if value and _SURROGATE.search(value):
+        if value and not value.isascii() and re.search(_SURROGATE, value):
             raise DataError(f"{_shown(value)} holds a lone surrogate, which is not text", field=self.name)
         return value or ""
 

@@ -1,14 +1,11 @@
 """Lists as they are answered."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from recsys.serving.listing import Found, RankedItem
+from recsys.serving.listing import RankedItem
 from recsys.serving.paging import Page
 
 if TYPE_CHECKING:
-    from recsys.serving.experiments import Exploration
     from recsys.serving.scores import ScoredItem
 
 
@@ -47,21 +44,7 @@ class RankedList(NamedTuple):
     degraded: bool = False
     next: Page | None = None
     metadata: tuple[dict[str, Any], ...] | None = None
-    explained: tuple[ScoredItem, ...] | None = None
+    explained: "tuple[ScoredItem, ...] | None" = None
     tag: str = ""
     unchanged: bool = False
     variant: str | None = None
-
-
-class Explored(NamedTuple):
-    """How places are filled at random; the same seed fills the same."""
-
-    how: Exploration
-    seed: str
-
-    def shown(self, pool: Found, k: int) -> Found:
-        """Return k items of the pool, with their propensities."""
-        from recsys.serving.exploration import with_explored
-
-        rows = {one.item: row for row, one in pool}
-        return [(rows[one.item], one) for one in with_explored([one for _, one in pool], k, self.how, self.seed)]

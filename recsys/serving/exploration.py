@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from recsys.serving.arranging import PROMOTED
 from recsys.serving.experiments import Exploration
-from recsys.serving.listing import RankedItem
+from recsys.serving.listing import Found, RankedItem
 
 EXPLORED = "explored"
 
@@ -98,3 +98,15 @@ def _chance(chances: Chances, drawn: int, rank: int, k: int) -> float:
 def _mean_inverse(least: int, trials: int, epsilon: float) -> float:
     """E[1 / (least + B)] for B binomial."""
     return sum(comb(trials, n) * epsilon**n * (1 - epsilon) ** (trials - n) / (least + n) for n in range(trials + 1))
+
+
+class Explored(NamedTuple):
+    """How places are filled at random; the same seed fills the same."""
+
+    how: Exploration
+    seed: str
+
+    def shown(self, pool: Found, k: int) -> Found:
+        """Return k items of the pool, with their propensities."""
+        rows = {one.item: row for row, one in pool}
+        return [(rows[one.item], one) for one in with_explored([one for _, one in pool], k, self.how, self.seed)]

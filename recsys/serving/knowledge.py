@@ -4,51 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.errors import ArtifactError, DataError, StorageError
-from recsys.events import LARGEST_VALUE
-from recsys.ids import encode_id
+from recsys.errors import ArtifactError, StorageError
 from recsys.serving.loader import ServedModel
 from recsys.serving.online import NO_END, CatalogueHead, OnlineStore, UserState
+
+if TYPE_CHECKING:
+    from recsys.serving.session import SessionEvent
 
 RECENT_EVENTS = 200
 """Newest events of a user that the vector is solved from; items of older ones are left out of the list all the same."""
 
 _NO_ROWS = np.empty(0, np.int32)
-
-
-@dataclass(frozen=True)
-class SessionEvent:
-    """Something done in this session, sent with the request and not stored.
-
-    Parameters
-    ----------
-    item : str
-    value : float
-        Raw weight, as that of an `InteractionEvent`.
-
-    Raises
-    ------
-    DataError
-        Naming the field that cannot be used.
-    """
-
-    item: str
-    value: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Validate."""
-        try:
-            encode_id(self.item)
-        except DataError as error:
-            raise DataError(error.reason, field="item") from None
-        if not 0 <= self.value <= LARGEST_VALUE:
-            raise DataError(f"{self.value} is not a weight: it must be 0 or more and finite", field="value")
+_NO_WEIGHTS = np.empty(0, np.float32)
 
 
 class Knowledge(NamedTuple):
@@ -84,7 +56,7 @@ class Knowledge(NamedTuple):
     @classmethod
     def nothing(cls, *, degraded: bool = False) -> Knowledge:
         """Nothing is known."""
-        return cls(None, _NO_ROWS, np.empty(0, np.float32), _NO_ROWS, degraded)
+        return cls(None, _NO_ROWS, _NO_WEIGHTS, _NO_ROWS, degraded)
 
     @classmethod
     def of(cls, user: str, namespace: str, model: ServedModel, online: OnlineStore, through: int = NO_END) -> Knowledge:
@@ -126,6 +98,8 @@ def _known(
     model: ServedModel, events: Sequence[tuple[str, float]]
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], frozenset[str]]:
     """Item rows and weights of the events whose items the model has, and the items of the others."""
+    if not events:  # of most users
+        return _NO_ROWS, _NO_WEIGHTS, frozenset()
     rows = np.array([model.items.row(item) for item, _ in events], np.int32)
     weights = np.array([value for _, value in events], np.float32)
     others = frozenset(events[n][0] for n in np.flatnonzero(rows < 0).tolist())
@@ -135,7 +109,9 @@ def _known(
 def _distinct(some: NDArray[np.int32], others: NDArray[np.int32]) -> NDArray[np.int32]:
     """Rows of both, ascending; numpy's own `union1d` would import masked arrays within the first request."""
     rows = np.sort(np.concatenate([some, others]))
-    return rows[np.flatnonzero(np.diff(rows, prepend=-1))]
+    first = np.ones(len(rows), np.bool_)
+    np.not_equal(rows[1:], rows[:-1], out=first[1:])
+    return rows[first]
 
 
 def _check_fits(state: UserState | None, model: ServedModel) -> None:

@@ -81,7 +81,8 @@ def listed(ranking: Ranking, catalogue: Catalogue, k: int, rules: Rules | None, 
     """
     if ranking.like in catalogue.removed:
         raise UnknownItemError(f"item {ranking.like!r} was deleted")
-    ranking = ranking._replace(unmodelled=ranking.unmodelled.union(page.items))
+    if page.items:
+        ranking = ranking._replace(unmodelled=ranking.unmodelled.union(page.items))
     if rules is not None:
         return _under_rules(ranking, catalogue, k, rules, page)
     rows, scores = ranking.search(k, _open(catalogue.shown(ranking.model), ranking.model, page), None)

@@ -3,8 +3,6 @@
 So pages never overlap, whatever happens between them, and without rules that count places they are the one long list.
 """
 
-from __future__ import annotations
-
 import hashlib
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -60,12 +58,12 @@ class Page(NamedTuple):
         """Places that are left of the walk."""
         return LONGEST_WALK - len(self.rows) - len(self.items)
 
-    def then(self, found: list[tuple[int, RankedItem]]) -> Page | None:
+    def then(self, found: "list[tuple[int, RankedItem]]") -> "Page | None":
         """Return where the walk is after a page, None if it ends there."""
-        rows = tuple(sorted((*self.rows, *(row for row, _ in found if row >= 0))))
-        items = (*self.items, *(one.item for row, one in found if row < 0))
-        after = self._replace(rows=rows, items=items)
-        return after if after.left > 0 and sum(len(one.encode()) for one in items) <= MOST_NAMES else None
+        rows = sorted([*self.rows, *[row for row, _ in found if row >= 0]])
+        items = (*self.items, *[one.item for row, one in found if row < 0])
+        after = self._replace(rows=tuple(rows), items=items)
+        return after if after.left > 0 and len("".join(items).encode()) <= MOST_NAMES else None
 
 
 class Reading(NamedTuple):
@@ -82,7 +80,8 @@ class Reading(NamedTuple):
     explain : bool
         Whether each item comes with what its score consists of.
     asked : bytes
-        Of all of the request, page and fields included: what a tag is a tag of.
+        Of the rest of the request, page and fields: with `request`, what a tag is a tag of. Nothing where none is
+        wanted.
     unless : frozenset of str
         Tags of lists that need not be found again.
     """
@@ -96,22 +95,22 @@ class Reading(NamedTuple):
 
     def tag(self, *state: object) -> str:
         """Return the name of a list: another one if any of what it is made from is another."""
-        return hashlib.sha256(self.asked + repr(state).encode()).hexdigest()[:32]
+        return hashlib.blake2b(self.request + self.asked + repr(state).encode(), digest_size=16).hexdigest()
 
 
 WHOLE = Reading()
 
 
-def fingerprint(known: Knowledge) -> bytes:
+def fingerprint(known: "Knowledge") -> bytes:
     """Return 8 bytes of what is known of a user: published states never change, but they are dropped, as events are."""
     if known.degraded:
         return NOTHING_KNOWN
     counts = (known.state is not None, known.through, len(known.seen), sorted(known.unmodelled))
     recent = known.recent_items.tobytes() + known.recent_weights.tobytes()
-    return hashlib.sha256(recent + repr(counts).encode()).digest()[:8]
+    return hashlib.blake2b(recent + repr(counts).encode(), digest_size=8).digest()
 
 
-def check_same(page: Page, known: Knowledge) -> None:
+def check_same(page: Page, known: "Knowledge") -> None:
     """Raise `PageGoneError` if other things are known of the user than when the walk began, those later left out."""
     if fingerprint(known) != page.known:
         if known.degraded:

@@ -17,9 +17,9 @@ from recsys.errors import (
     StorageError,
     UnknownItemError,
 )
-from recsys.serving.answers import Explored, RankedList
+from recsys.serving.answers import RankedList
 from recsys.serving.catalogue import Catalogue
-from recsys.serving.knowledge import Knowledge, SessionEvent
+from recsys.serving.knowledge import Knowledge
 from recsys.serving.listing import Ranking, listed
 from recsys.serving.loader import ModelLoader, ServedModel
 from recsys.serving.online import NO_END, OnlineStore
@@ -31,8 +31,10 @@ from recsys.serving.searches import POPULAR, SIMILAR, TRENDING, for_all, for_som
 if TYPE_CHECKING:
     from recsys.serving.because import Rows
     from recsys.serving.experiments import Variant
+    from recsys.serving.exploration import Explored
     from recsys.serving.rules import Rules
     from recsys.serving.scores import ScoredItems
+    from recsys.serving.session import SessionEvent
 
 HALF_LIFE_H = 30 * 24.0
 NOTHING = Knowledge.nothing()
@@ -108,6 +110,8 @@ class RecommendationService(Records):
         if variant is not None and reading.asked:
             reading = reading._replace(asked=reading.asked + variant.name.encode())
         if variant is not None and variant.exploration is not None and request_id is not None:
+            from recsys.serving.exploration import Explored
+
             explore = Explored(variant.exploration, request_id)
             reading = reading._replace(asked=b"")  # no tag: the next list is another
         found = self._listed(namespace, ranking, k, rules, now_s, reading, known, query, explore)
@@ -297,12 +301,12 @@ class RecommendationService(Records):
         is_timed = features or (rules is not None and rules.freshness)
         first = Page(manifest.version, now_s if is_timed else 0.0, known.through, fingerprint(known), reading.request)
         page = reading.page or first
-        answer = RankedList((), manifest.version, manifest.created_at, ranking.strategy, degraded)
+        tag = ""
         if reading.asked:
             tag = reading.tag(page.version, page.known, features, ranking.strategy, catalogue.head, degraded)
-            answer = answer._replace(tag=tag, unchanged=not reading.unless.isdisjoint((tag, "*")))
-        if answer.unchanged:
-            return answer
+        answer = RankedList((), manifest.version, manifest.created_at, ranking.strategy, degraded, tag=tag)
+        if tag and not reading.unless.isdisjoint((tag, "*")):
+            return answer._replace(unchanged=True)
         places = min(k, page.left) if page.began else k
         pool = max(places, explore.how.pool) if explore else places
         found = listed(ranking, catalogue, max(places + 1, pool), rules, page)

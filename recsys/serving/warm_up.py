@@ -7,8 +7,8 @@ from contextlib import suppress
 
 from recsys.artifacts.registry import ModelRegistry
 from recsys.errors import RecsysError, UnknownItemError
-from recsys.serving.knowledge import SessionEvent
 from recsys.serving.service import RecommendationService
+from recsys.serving.session import SessionEvent
 
 LIST_LENGTH = 20
 

@@ -78,11 +78,11 @@ class Plugged(MemoryKeys):
 
     down, asked = False, 0
 
-    def revision(self):
+    def all(self):
         self.asked += 1
         if self.down:
             raise StorageError("out of reach")
-        return super().revision()
+        return super().all()
 
 
 def test_what_is_known_is_looked_at_again_after_a_while_and_whoever_makes_ids_up_asks_nobody():
@@ -127,10 +127,10 @@ def test_one_thread_looks_while_the_others_go_on():
     class Slow(MemoryKeys):
         looking, free = threading.Semaphore(0), threading.Event()
 
-        def revision(self):
+        def all(self):
             self.looking.release()
             assert self.free.wait(10)
-            return super().revision()
+            return super().all()
 
     store = Slow()
     mine = key(store)

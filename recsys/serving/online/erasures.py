@@ -1,7 +1,5 @@
 """Who was erased, and what of them is older: a tombstone outlives what it stands for, and names nobody."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -55,7 +53,7 @@ class Held(NamedTuple):
     """What a store holds of a user, apart from models: the newest events, oldest first, and how many there are."""
 
     profile: dict[str, Any]
-    events: list[InteractionEvent]
+    events: "list[InteractionEvent]"
     total: int
 
 

@@ -4,8 +4,6 @@ A store never has a secret, only the SHA-256 of it: secrets have 256 random bits
 A key is never removed, only revoked: a server that once had keys never opens again.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from threading import Lock
 from typing import Any, NamedTuple, Protocol
@@ -51,7 +49,7 @@ class ApiKey(NamedTuple):
         return self._asdict()
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> ApiKey:
+    def from_record(cls, record: Mapping[str, Any]) -> "ApiKey":
         """Read what `to_record` returned; `ArtifactError` if it is anything else."""
         try:
             key = cls(**{**record, "scopes": tuple(record["scopes"]), "namespaces": tuple(record["namespaces"])})
