@@ -25,8 +25,9 @@ test: install    ## every test
 # is killed leaves a file that combine cannot read, and says so.
 COVERING := tests/contracts tests/unit/aws tests/unit/test_*.py tests/unit/serving/test_records.py \
   tests/unit/batch_jobs/test_consumer.py tests/unit/batch_jobs/test_[gip]*.py \
-  tests/faults/test_aws_*.py tests/faults/test_d*.py tests/faults/test_misfitting_arrays.py
-coverage: install ## branch coverage of what publishes and what takes events in
+  tests/faults/test_aws_*.py tests/faults/test_d*.py tests/faults/test_misfitting_arrays.py \
+  tests/api/test_auth*.py tests/api/test_tokens.py tests/api/test_limits.py
+coverage: install ## branch coverage of what publishes, takes events in and lets requests in
 	@rm -rf build/coverage
 	$(BIN)/python -m coverage run -m pytest $(SPREAD) -q $(COVERING)
 	@$(BIN)/python -m coverage combine --quiet
