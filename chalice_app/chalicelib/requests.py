@@ -123,7 +123,7 @@ def strict_json(data: bytes) -> dict[str, Any]:
         text = data.decode()
     except UnicodeDecodeError:
         raise Problem(400, "the body is not UTF-8") from None
-    if _depth(text) > MAX_DEPTH:
+    if text.count("{") + text.count("[") > MAX_DEPTH < _depth(text):
         raise Problem(400, f"the body is nested deeper than {MAX_DEPTH} levels")
     try:
         parsed = json.loads(
@@ -137,7 +137,7 @@ def strict_json(data: bytes) -> dict[str, Any]:
 
 
 def _depth(text: str) -> int:
-    """Nesting of brackets outside strings, counted before any parser recurses."""
+    """Nesting of brackets outside strings, counted before any parser recurses, where there are enough of them."""
     depth = deepest = 0
     in_string = escaped = False
     for character in text:
