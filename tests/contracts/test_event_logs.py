@@ -372,3 +372,11 @@ def test_what_is_older_than_an_erasure_leaves_the_files_and_nothing_else_does(lo
     assert log.files.names("shop") == names
     assert sorted(items(log)) == (left if compacted else [*left[:-1], "q0", "q120"])  # `compact` sees to the queue's
     assert log.erase("shop", ERASED) == 0
+
+
+def test_what_arrives_in_a_file_on_the_day_of_an_erasure_is_older_whatever_time_it_tells(log, tmp_path):
+    for day, item in (("dt=2023-11-14", "that day"), ("dt=2023-11-15", "the day after")):
+        (tmp_path / item).write_text(item)
+        log.append_file("shop", tmp_path / item, [_table([stored("anna", item, 120)])])
+        _move(log, log.files.names("shop")[-1], day)
+    assert items(log, erasures=ERASED) == ["the day after"]
