@@ -24,7 +24,7 @@ test: install    ## every test
 # The tests that reach it: others would say no more, and those that count bytes would count the tracer's. A process that
 # is killed leaves a file that combine cannot read, and says so.
 COVERING := tests/contracts tests/unit/aws tests/unit/test_*.py tests/unit/serving/test_records.py \
-  tests/unit/batch_jobs/test_consumer.py tests/unit/batch_jobs/test_[gip]*.py \
+  tests/unit/serving/test_trending.py tests/unit/batch_jobs/test_consumer.py tests/unit/batch_jobs/test_[degikp]*.py \
   tests/faults/test_aws_*.py tests/faults/test_d*.py tests/faults/test_misfitting_arrays.py \
   tests/api/test_auth*.py tests/api/test_tokens.py tests/api/test_limits.py
 coverage: install ## branch coverage of what publishes, takes events in and lets requests in

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from recsys.artifacts import describe
+from recsys.artifacts.store import _draft_of
 from recsys.errors import ArtifactError, ConfigError, ConflictError, NoModelError, StorageError
 from recsys.stores import artifact_store, model_registry
 
@@ -59,6 +60,38 @@ def test_only_the_named_arrays_are_opened(store):
     described = manifest()
     store.put(described, ARRAYS)
     assert set(store.open("shop", described.version, names=["ids", "nothing"]).arrays) == {"ids"}
+
+
+def test_the_manifest_alone_is_held_against_its_hash(store):
+    described, other = manifest(), manifest(number=1)
+    store.put(described, ARRAYS)
+    opened = store.open("shop", described.version, manifest_sha256=described.sha256, names=())
+    assert (opened.manifest, dict(opened.arrays)) == (described, {})
+    with pytest.raises(ArtifactError, match="is not the one that was published"):
+        store.open("shop", described.version, manifest_sha256=other.sha256, names=())
+    with pytest.raises(NoModelError, match=f"'shop' has no version {other.version!r} under "):
+        store.open("shop", other.version, names=())
+
+
+def test_a_sweep_leaves_every_version(store):
+    store.sweep("shop")
+    store.put(manifest(), ARRAYS)
+    store.sweep("shop")
+    assert store.versions("shop") == [manifest().version]
+    store.open("shop", manifest().version)
+
+
+def test_a_sweep_removes_what_was_killed_and_nothing_that_is_being_written(tmp_path):
+    store = artifact_store(f"file:{tmp_path}")
+    store.put(manifest(), ARRAYS)
+    with _draft_of(tmp_path / "shop" / "v9") as draft:
+        killed = draft.with_name(".v8.0123")
+        killed.mkdir()
+        (killed / "ids.npy").write_bytes(b"half")
+        store.sweep("shop")
+        assert not killed.exists()
+        assert draft.is_dir()
+    assert store.versions("shop") == [manifest().version]
 
 
 def test_a_version_is_never_overwritten(store):

@@ -23,6 +23,8 @@ from recsys.data.sources import Rejected, read_events
 from recsys.errors import ConfigError, DataError, InsufficientDataError, NotFoundError, StorageError
 from recsys.impressions import ImpressionEvent, Shown
 from recsys.serving import MemoryOnlineStore
+from recsys.serving.online import POSITIONS_A_SECOND
+from recsys.serving.online.erasures import Erasure, digest_of
 
 NUMBERS = pa.schema([pa.field("ts", pa.int64()) if one.name == "ts" else one for one in IMPRESSION_SCHEMA][:-1])
 
@@ -327,3 +329,54 @@ def test_impressions_are_a_table_beside_the_events_by_either_way(log):
     assert log.online_position("shop") == 0
     assert log.files.namespaces() == log.impressions.files.namespaces() == ["shop"]
     assert len(log.impressions.files.names("shop")) == 2
+
+
+def test_a_late_message_of_an_erased_user_is_dropped_and_what_they_did_since_is_kept(log):
+    online = MemoryOnlineStore()
+    online.erase_user("shop", "anna", versions=())
+    (erasure,) = online.erasures("shop")
+    late, since = stored("anna", "i0"), stored("anna", "i1", erasure.at_s - NOON_S + 60)
+    assert take_in(log.files, online, records("shop", late)) == []
+    assert log.files.names("shop") == []
+    assert take_in(log.files, online, records("shop", late, since, stored("bo", "i2"))) == []
+    assert sorted(items(log)) == ["i1", "i2"]
+
+
+def fill(log, folder):
+    """Put what anna and bo did, a minute before an erasure and a minute after, into files of every kind."""
+    append(log, folder / "a.csv", [("anna", "undated", ""), ("bo", "b-undated", "")])
+    before, after = (_table([stored("anna", f"{at}", at), stored("bo", f"b{at}", at)]) for at in (0, 120))
+    log.append_online("shop", 1, 7, after)  # all of it read before the erasure, whatever it says of its time
+    log.append_online("shop", 8, PLACE + 1, pa.concat_tables([before, after]))
+    for at in (0, 120):
+        take_in(log.files, MemoryOnlineStore(), records("shop", stored("anna", f"q{at}", at), stored("bo", f"bq{at}")))
+
+
+PLACE = round((NOON_S + 60) * POSITIONS_A_SECOND)
+ERASED = [Erasure(1, digest_of("shop", "anna"), PLACE, NOON_S + 60)]
+OTHERS = ["b-undated", "b0", "b120", "bq0", "bq120"]
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_what_is_older_than_an_erasure_leaves_the_files_and_nothing_else_does(log, tmp_path, compacted):
+    fill(log, tmp_path)
+    if compacted:
+        log.compact("shop")
+    names, before = log.files.names("shop"), items(log)
+    assert log.erase("shop", []) == log.erase("other", ERASED) == 0
+    assert log.erase("shop", [Erasure(1, digest_of("shop", "nobody"), PLACE, NOON_S + 60)]) == 0
+    assert (log.files.names("shop"), items(log)) == (names, before)
+    left = sorted(items(log, erasures=ERASED))
+    assert left == ["120", *OTHERS, "q120"]
+    assert log.erase("shop", ERASED) == 3 + compacted
+    assert log.files.names("shop") == names
+    assert sorted(items(log)) == (left if compacted else [*left[:-1], "q0", "q120"])  # `compact` sees to the queue's
+    assert log.erase("shop", ERASED) == 0
+
+
+def test_what_arrives_in_a_file_on_the_day_of_an_erasure_is_older_whatever_time_it_tells(log, tmp_path):
+    for day, item in (("dt=2023-11-14", "that day"), ("dt=2023-11-15", "the day after")):
+        (tmp_path / item).write_text(item)
+        log.append_file("shop", tmp_path / item, [_table([stored("anna", item, 120)])])
+        _move(log, log.files.names("shop")[-1], day)
+    assert items(log, erasures=ERASED) == ["the day after"]

@@ -1,5 +1,6 @@
 """Artefacts in S3: lost answers, racing writers, damaged objects and a damaged cache."""
 
+import hashlib
 import threading
 from collections import Counter
 from contextlib import nullcontext, suppress
@@ -204,6 +205,17 @@ def accepted(s3, folder, described, damages=DAMAGES):
 
 
 @ON_ONE
+def test_a_manifest_in_the_place_of_another_version_is_refused(s3, tmp_path):
+    described, place = manifest(), f"models/shop/{manifest(1).version}/manifest.json"
+    s3.store(tmp_path).put(described, ARRAYS)
+    s3.write(place, s3.get(f"models/shop/{described.version}/manifest.json"))
+    with pytest.raises(
+        ArtifactError, match=f"{manifest(1).version} failed: it holds version {described.version} of shop"
+    ):
+        s3.store(tmp_path).open("shop", manifest(1).version, names=())
+
+
+@ON_ONE
 def test_damaged_objects_are_refused(s3, tmp_path, monkeypatch):
     described = manifest()
     s3.store(tmp_path).put(described, ARRAYS)
@@ -283,3 +295,14 @@ def test_a_bucket_that_does_not_exist_is_named_with_what_to_do(s3, tmp_path):
         s3.store(tmp_path).open("shop", "v1")
     with pytest.raises(StorageError, match=r"no bucket 'nothing-here'. Create it"):
         s3.store(tmp_path).put(manifest(), ARRAYS)
+
+
+@pytest.mark.parametrize("size", [5, PART, PART + 1])
+def test_an_object_of_any_length_is_replaced(s3, size):
+    """As the log is, where somebody is erased."""
+    place = Objects(f"{s3.bucket}/some", s3.client)
+    for content in (b"a" * size, b"b" * size):
+        place.replace("key", memoryview(content), hashlib.sha256(content).hexdigest())
+        assert s3.get("some/key") == content
+        assert place.sha256("key") == hashlib.sha256(content).hexdigest()
+    assert s3.uploads() == []

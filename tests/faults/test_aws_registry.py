@@ -246,6 +246,15 @@ def test_a_damaged_entry_is_refused_and_named(dynamodb, key, damage):
 
 
 @ON_ONE
+@pytest.mark.parametrize("document", [{"S": ""}, {"S": "[]"}, {"N": "7"}])
+def test_a_damaged_experiment_is_refused_and_named(dynamodb, document):
+    dynamodb.registry.put_experiment("shop", {"name": "a"})
+    dynamodb.change("experiment", lambda item: {"document": document})
+    with pytest.raises(ArtifactError, match=f"item experiment of M#shop in table {dynamodb.table} is damaged"):
+        dynamodb.registry.experiment("shop")
+
+
+@ON_ONE
 def test_a_history_with_holes_or_ahead_of_its_pointer_is_refused(dynamodb):
     registry = dynamodb.registry
     for n in range(3):

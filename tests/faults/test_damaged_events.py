@@ -1,9 +1,11 @@
 """Events that are not what was stored: the list goes on without them and says so, the training names them."""
 
 import sqlite3
+from contextlib import closing
 
 import pytest
 from machine import Machine
+from records import impression
 from world import World
 
 from recsys.errors import ArtifactError
@@ -29,3 +31,13 @@ def test_a_damaged_event_degrades_a_list_and_is_named_to_the_training(tmp_path, 
     with pytest.raises(ArtifactError, match="a stored event is damaged"):
         world.service.online.events_after("shop", 0, limit=5)
     world.service.online.close()
+
+
+@pytest.mark.parametrize("row", ["{", "[]", "{}", '{"event_id": 7}'])
+def test_a_damaged_impression_is_named(tmp_path, row):
+    with closing(SQLiteOnlineStore(tmp_path / "online.db")) as store:
+        store.append_impressions("shop", [impression(1)])
+        with closing(sqlite3.connect(store.path)) as db, db:
+            db.execute("UPDATE impressions SET row = ?", (row,))
+        with pytest.raises(ArtifactError, match="a stored impression is damaged"):
+            store.impressions_after("shop", 0, limit=5)

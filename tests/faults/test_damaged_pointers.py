@@ -15,7 +15,7 @@ from recsys.artifacts import (
     LocalModelRegistry,
 )
 from recsys.artifacts.registry import Pointer
-from recsys.errors import ConflictError
+from recsys.errors import ArtifactError, ConflictError
 
 
 def promoted(root, count):
@@ -131,3 +131,14 @@ def test_a_promotion_killed_at_any_moment_leaves_the_old_or_the_new_pointer(tmp_
         server.stdin.close()
     assert killed == 50
     assert registry.current("shop").sequence > 50  # some promotions happened beside those of this test
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 200_000])
+def test_a_damaged_experiment_is_refused_and_named(tmp_path, content):
+    registry = LocalModelRegistry(tmp_path)
+    registry.put_experiment("shop", {"name": "a"})
+    (tmp_path / "shop" / "experiment.json").write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"the experiment in .*/shop/experiment\.json is damaged: "):
+        registry.experiment("shop")
+    registry.put_experiment("shop", {"name": "b"})
+    assert registry.experiment("shop") == {"name": "b"}

@@ -13,7 +13,7 @@ from recsys.artifacts import (
     pack,
     unpack,
 )
-from recsys.artifacts.artifact import ITEM_SIDE
+from recsys.artifacts.artifact import ITEM_SIDE, USER_IDS, user_ids
 from recsys.artifacts.store import StoredArrays
 from recsys.errors import ArtifactError
 
@@ -57,11 +57,13 @@ MISFITS = {
 }
 
 
+def stored(arrays, config):
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    return StoredArrays(describe("shop", "als", arrays, config=config, data={}, metrics={}, now=now), arrays)
+
+
 def unpacked(arrays, config):
-    described = describe(
-        "shop", "als", arrays, config=config, data={}, metrics={}, now=datetime(2026, 1, 1, tzinfo=UTC)
-    )
-    return unpack(StoredArrays(described, arrays))
+    return unpack(stored(arrays, config))
 
 
 def fitting(arrays, fold_in):
@@ -80,6 +82,19 @@ def test_verified_arrays_that_do_not_fit_each_other_are_refused(subtests):
     for bad in ("yes", [], {}, {**good, "alpha": "much"}, {**good, "alpha": None}, {**good, "beta": 1.0}):
         with subtests.test(f"fold_in {bad}"), pytest.raises(ArtifactError):
             fitting(MODEL, bad)
+
+
+def test_who_a_version_knows_is_told_by_its_ids_alone_or_refused(subtests):
+    ids = {name: MODEL[name] for name in USER_IDS}
+    assert user_ids(stored(ids, {})).ids() == ["a", "b"]
+    misfits = {name: changes for name, changes in MISFITS.items() if changes.keys() <= ids.keys()}
+    assert len(misfits) == 3
+    for name, changes in misfits.items():
+        with subtests.test(name), pytest.raises(ArtifactError, match=r"version .* is incomplete"):
+            user_ids(stored(ids | changes, {}))
+    for name in ids:
+        with subtests.test(f"without {name}"), pytest.raises(ArtifactError, match=f"is incomplete: '{name}'"):
+            user_ids(stored({k: v for k, v in ids.items() if k != name}, {}))
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,12 @@ import pytest
 from clouds import CLOUDS
 from faulty import Upstream, server
 
-from recsys.aws import catalogue_items, event_items
+from recsys.aws import catalogue_items, erasure_items, event_items
 from recsys.aws.client import AwsError, connect
 from recsys.aws.dynamodb import DynamoOnlineStore
 from recsys.errors import ArtifactError, StorageError
 from recsys.events import InteractionEvent
+from recsys.serving.online.erasures import Erased
 
 
 def event(number, **changes):
@@ -146,6 +147,36 @@ def test_a_change_of_the_catalogue_that_stays_cancelled_is_refused(cancelled, mo
     with pytest.raises(AwsError, match="TransactionCanceledException"):
         cancelled.put_items("shop", {"a": {"n": 3}})
     assert (cancelled.all_items("shop"), cancelled.reasons) == ({"a": {"n": 1}}, [])
+
+
+def test_an_erasure_that_stays_cancelled_is_refused_and_done_when_it_is_sent_again(cancelled, monkeypatch):
+    cancelled.append_events("shop", [event(1)])
+    monkeypatch.setattr(erasure_items, "_PATIENCE_S", 0.2)
+    cancelled.reasons += [["TransactionConflict", "None"]] * 99
+    with pytest.raises(StorageError, match=r"still refuses to erase a user .* Send it again"):
+        cancelled.erase_user("shop", "u", versions=())
+    cancelled.reasons[:] = [["ValidationError", "None"]]
+    with pytest.raises(AwsError, match="TransactionCanceledException"):
+        cancelled.erase_user("shop", "u", versions=())
+    assert (cancelled.recent_items("shop", "u", after=0), cancelled.erasures("shop")) == (["i1"], [])
+    cancelled.reasons += [["ConditionalCheckFailed", "None"], ["None", "ThrottlingError"]]
+    assert cancelled.erase_user("shop", "u", versions=()) == Erased(1, 0, False)
+    assert (cancelled.recent_items("shop", "u", after=0), len(cancelled.erasures("shop"))) == ([], 1)
+
+
+def test_an_erasure_that_is_not_allowed_says_so_at_once(monkeypatch):
+    denied = json.dumps({"__type": "x#AccessDeniedException"}).encode()
+    nothing = json.dumps({"Items": [], "Responses": {}}).encode()
+
+    def answer(exchange, _):
+        exchange.reply(*((denied, 400) if exchange.operation == "TransactWriteItems" else (nothing,)))
+
+    with server(answer) as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
+            monkeypatch.setenv(name, "testing")
+        with closing(connect("dynamodb")) as client, pytest.raises(AwsError, match="AccessDeniedException"):
+            DynamoOnlineStore("t", client).erase_user("shop", "u", versions=())
 
 
 def test_a_table_that_is_not_there_is_told_at_once(store):

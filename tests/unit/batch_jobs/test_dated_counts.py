@@ -6,6 +6,7 @@ import numpy as np
 from nights import EVENTS
 
 from batch_jobs.train import dated_counts_of
+from recsys.artifacts.dated_counts import AHEAD_S
 from recsys.ids import IdMap
 
 
@@ -20,9 +21,14 @@ def test_dated_counts_are_of_all_events_of_the_items_of_the_model_by_its_rows():
     assert (found.hours.min() >= times.min(), found.hours.max()) == (True, times.max())
 
 
-def test_events_without_times_say_nothing_and_those_of_a_later_time_are_of_now(monkeypatch):
+def test_events_without_times_say_nothing_those_dated_a_little_ahead_are_of_now_and_far_ahead_of_no_time(monkeypatch):
     assert dated_counts_of(replace(EVENTS, timestamp=None), EVENTS.items) is None
     monkeypatch.setattr("batch_jobs.train.time.time", lambda: 1e6)
-    found = dated_counts_of(EVENTS, EVENTS.items)
+    ahead = np.full(len(EVENTS), int(1e6 + AHEAD_S))
+    found = dated_counts_of(replace(EVENTS, timestamp=ahead), EVENTS.items)
     assert set(found.hours.tolist()) == {1e6 / 3600}
     assert found.counts.sum() == len(EVENTS)
+    ahead[1:] += 1
+    assert dated_counts_of(replace(EVENTS, timestamp=ahead), EVENTS.items).counts.tolist() == [1]
+    ahead[0] += 1
+    assert len(dated_counts_of(replace(EVENTS, timestamp=ahead), EVENTS.items).counts) == 0

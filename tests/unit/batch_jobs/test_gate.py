@@ -108,6 +108,7 @@ def test_old_events_are_refused_where_an_age_is_set():
     check_log(EVENTS, None, GateConfig(max_age_days=days + 1))
     with pytest.raises(GateRefusedError, match=r"the data are stale.*more than 30 days ago\. Look"):
         check_log(EVENTS, None, GateConfig(max_age_days=30))
+    check_log(replace(EVENTS, timestamp=None), None, GateConfig(max_age_days=30))  # nobody knows how old they are
 
 
 def test_copies_are_users_with_the_same_items_at_the_same_times():

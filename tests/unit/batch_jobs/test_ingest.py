@@ -2,11 +2,14 @@
 
 import os
 import threading
+from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from records import impression
 
 from batch_jobs.config import IngestConfig, JobConfig
 from batch_jobs.console import Screen
@@ -15,6 +18,8 @@ from batch_jobs.stores import Stores
 from batch_jobs.train import read_log, train
 from recsys.artifacts import describe
 from recsys.artifacts.store import make_folder
+from recsys.aws.client import connect
+from recsys.aws.dynamodb import DynamoOnlineStore
 from recsys.data import to_interactions
 from recsys.data.events_table import EVENT_SCHEMA
 from recsys.errors import ConfigError, DataError, InsufficientDataError, StorageError
@@ -231,6 +236,27 @@ class Listening(Screen):
 
     def note(self, text):
         self.notes.append(text)
+
+
+def test_what_reaches_the_log_by_a_queue_is_not_drained_as_well(stores, aws):
+    queue = Sent()
+    with closing(DynamoOnlineStore(aws("ministack").table(), connect("dynamodb"), queue)) as online:
+        assert online.append_events("shop", [event(1)]) == 1
+        assert online.append_impressions("shop", [impression(1)]) == 1
+        told = take(replace(stores, online=online))
+    assert (told["events_from_api"], told["impressions_from_api"]) == (0, 0)
+    assert stores.events.files.names("shop") == stores.events.impressions.files.names("shop") == []
+    assert len(queue) == 2
+
+
+class Sent(list):
+    def send(self, namespace, some):
+        self.extend(some)
+
+    send_impressions = send
+
+    def close(self):
+        pass
 
 
 def test_an_untimed_file_and_an_event_from_the_api_train_together(stores, tmp_path):
