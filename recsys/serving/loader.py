@@ -163,6 +163,12 @@ class ModelLoader:
         kept.used_s = time.monotonic()
         return _lean(slot, kept.model)
 
+    def look_again(self, namespace: str) -> None:
+        """Have the next request read pointer and experiment, however new the last look is: one of them was changed."""
+        slot = self._slots.get(namespace)
+        if slot is not None:
+            slot.checked_s = slot.read_s = float("-inf")
+
     def experiment(self, namespace: str) -> Experiment | None:
         """Return what splits the users of a namespace that `current` was asked for, as of the last look."""
         slot = self._slots.get(namespace)

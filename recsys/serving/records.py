@@ -50,6 +50,7 @@ class Records:
 
         stored = checked(document, namespace, self.models, self.online) | {"started_at": self._now()}
         self.models.registry.put_experiment(namespace, stored)
+        self.models.look_again(namespace)
         return stored
 
     def experiment(self, namespace: str) -> dict[str, Any] | None:
@@ -64,6 +65,7 @@ class Records:
             raise NotFoundError(f"no experiment runs in namespace {namespace!r}")
         ended = document | {"ended_at": self._now()}
         self.models.registry.put_experiment(namespace, ended)
+        self.models.look_again(namespace)
         return ended
 
     def put_item(self, namespace: str, item: str, metadata: Mapping[str, Any]) -> None:

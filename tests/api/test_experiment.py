@@ -30,6 +30,7 @@ def test_a_split_is_set_read_seen_in_answers_and_ended(api, shop):
     new = shop.publish(fitted(1)).version
     assert api.get(PATH).json["experiment"] is None
     check_problem(api.request("DELETE", PATH), 404)
+    assert api.get(user_path("u1")).json["variant"] is None  # a look that is new when the split is set
     told = put(api, name="old or new", variants=half(version=old))
     assert told.status == 200
     assert api.get(PATH).json["experiment"] == told.json["experiment"]

@@ -48,7 +48,7 @@ def run(words):
     return 0
 
 
-replace, put_users, put_states = Path.replace, SQLiteOnlineStore.put_users, publish._put_states
+replace, put_users, put_states = Path.replace, SQLiteOnlineStore.put_users, publish.put_states
 connect, actions = sqlite.Connection._connect, DynamoModelRegistry._actions
 
 
@@ -141,9 +141,9 @@ def draft_kept(final):
 
 
 PLANTED = {
-    "states after the pointer": [(publish, "_put_states", states_after_pointer)],
+    "states after the pointer": [(publish, "put_states", states_after_pointer)],
     "states only once": [(SQLiteOnlineStore, "put_users", states_only_once)],
-    "old states dropped first": [(publish, "_put_states", old_states_first)],
+    "old states dropped first": [(publish, "put_states", old_states_first)],
     "states of the version before dropped": [(publish, "_drop_old_states", states_of_the_version_before_dropped)],
     "old states kept": [(publish, "_drop_old_states", old_states_kept)],
     "pointer in place": [(Path, "replace", pointer_in_place)],

@@ -208,7 +208,7 @@ def swapped_in_place(monkeypatch):
 
 
 def pointer_before_states(monkeypatch):
-    put_states = publish._put_states
+    put_states = publish.put_states
 
     def late(stores, artifact, screen):
         vars(stores.registry).pop("promote", None)
@@ -217,7 +217,7 @@ def pointer_before_states(monkeypatch):
         stores.registry.promote = lambda *_, **__: pointer  # the job will want to
         put_states(stores, artifact, screen)
 
-    monkeypatch.setattr(publish, "_put_states", late)
+    monkeypatch.setattr(publish, "put_states", late)
 
 
 def states_under_one_name(monkeypatch):

@@ -130,7 +130,7 @@ def test_what_may_not_be_read_or_written_is_refused_by_name(shop, tmp_path, subt
     cases = {
         "ingest secret.csv": (3, r"secret\.csv: may not be read: permission denied"),
         "ingest e.csv": (5, r"adding to var/events/.* failed: permission denied"),
-        "train --set factors=4": (5, r"storing version .* failed: permission denied"),
+        "train --set factors=4": (5, r"var/online\.db failed"),
         f"publish {shop.trained}": (5, r"var/online\.db failed"),
     }
     for words, done in side_by_side(

@@ -40,7 +40,9 @@ def answers(arrays, config):
     """Ask a server of such an artefact everything; yield every number it answers with."""
     found = stored({name: one for name, one in arrays.items() if name in ITEM_SIDE}, config)
     model = ServedModel(None, found.manifest, *item_side(found))
-    loader = SimpleNamespace(current=lambda namespace: model, degraded=lambda namespace: False)
+    loader = SimpleNamespace(
+        current=lambda _: model, degraded=lambda _: False, experiment=lambda _: None, require=lambda _: None
+    )
     service = RecommendationService(loader, MemoryOnlineStore())
     for context in CONTEXTS:
         for events in (EVENTS, ()):
