@@ -22,6 +22,8 @@ from unittest import mock
 HERE = Path(__file__).resolve().parent
 MOST_S = 120
 KILLED = -signal.SIGKILL
+EVERY_POINT = bool(os.environ.get("EVERY_POINT"))
+"""Set, sweeps kill at all points, as the judged runs do; else at a part of them, for planted bugs at all as ever."""
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from conftest import fitted, server_over
 from load import CLIENTS, PERSONAL, SEED, USERS, Load
 from plugs import FAULTS, plugs
 
-REQUESTS = int(os.environ.get("OUTAGE_REQUESTS", "4200"))  # of 10,000: most of the time is waiting, but not all
+REQUESTS = int(os.environ.get("OUTAGE_REQUESTS", "1400"))  # of 10,000: most of the time is waiting, but not all
 OUTAGES = list(itertools.product(("s3", "dynamodb", "sqs"), FAULTS))
 BOUNDS = {"threads": 2, "files": 4 * CLIENTS, "kib": 4096}  # of four stores each may keep a connection a client
 PATIENCE_S = 60

@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from forks import KILLED, forks
+from forks import EVERY_POINT, KILLED, forks
 
 from recsys.artifacts import ArtifactManifest, LocalArtifactStore, LocalModelRegistry
 from recsys.errors import RecsysError
@@ -125,12 +125,13 @@ def life(forked, tmp_path_factory):
 
 
 def sweep(forked, before, words, place, planted=""):
-    """Kill a run at every point in any order, look, run it again and compare; return the kills and the first fault."""
+    """Kill a run at points in any order, look, run it again and compare; return the kills and the first fault."""
     whole, server = before.copy(place / "whole"), before.server()
     status, points = forked(whole.folder, *words)
     assert status == 0
     old, new, left = before.answers(server), whole.answers(whole.server()), whole.state()
-    for at in Random(SEED).sample(range(1, points + 1), points):
+    kills = points if planted or EVERY_POINT else -(-points // 3)
+    for at in Random(SEED).sample(range(1, points + 1), kills):
         shop = before.copy(place / str(at))
         status, _ = forked(shop.folder, *words, at=at, planted=planted)
         if planted and status == 0:
@@ -145,9 +146,9 @@ def sweep(forked, before, words, place, planted=""):
             run_again(forked, shop, words, planted, left)
             assert shop.answers(server) == old, "the version from before is no longer whole after the second run"
         except (AssertionError, RecsysError) as error:
-            return points, [f"point {at}: {error}"]
+            return kills, [f"point {at}: {error}"]
         shutil.rmtree(shop.folder)
-    return points, []
+    return kills, []
 
 
 def run_again(forked, shop, words, planted, left):
