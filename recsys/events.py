@@ -14,6 +14,12 @@ LARGEST_VALUE = 1e30  # leaves room for sums in float32
 LARGEST_CONTEXT_BYTES = 4096
 
 
+def check_time(timestamp_s: float) -> None:
+    """Raise `DataError` if something that is told cannot have been then."""
+    if not 0 <= timestamp_s < YEAR_2100_S:
+        raise DataError(f"{timestamp_s} is not a time in UTC seconds between 1970 and 2100", field="timestamp")
+
+
 def context_text(context: Mapping[str, object]) -> str:
     """Write a context as canonical JSON: equal contexts are equal text.
 
@@ -83,14 +89,10 @@ class InteractionEvent:
     def __post_init__(self) -> None:
         """Validate, so that whatever is stored can be read by every worker."""
         for name in ("event_id", "user", "item", "event"):
-            try:
-                encode_id(getattr(self, name))
-            except DataError as error:
-                raise DataError(error.reason, field=name) from None
+            encode_id(getattr(self, name), name)
         if not 0 <= self.value <= LARGEST_VALUE:
             raise DataError(f"{self.value} is not a weight: it must be 0 or more and finite", field="value")
         if self.context is not None:
             context_text(self.context)
             object.__setattr__(self, "context", self.context or None)
-        if not 0 <= self.timestamp_s < YEAR_2100_S:
-            raise DataError(f"{self.timestamp_s} is not a time in UTC seconds between 1970 and 2100", field="timestamp")
+        check_time(self.timestamp_s)

@@ -17,22 +17,22 @@ from recsys.errors import DataError
 MAX_ID_CHARACTERS = 256
 
 
-def encode_id(text: object) -> bytes:
+def encode_id(text: object, field: str | None = None) -> bytes:
     """UTF-8 of an id.
 
     Raises
     ------
     DataError
-        If it is not text of 1 to 256 characters, or holds a lone surrogate.
+        If it is not text of 1 to 256 characters, or holds a lone surrogate; it names the field, if one is given.
     """
     if not isinstance(text, str):
-        raise DataError(f"an id is text, not {type(text).__name__}", remedy=f"Write {str(text)!r}")
+        raise DataError(f"an id is text, not {type(text).__name__}", field=field, remedy=f"Write {str(text)!r}")
     if not 1 <= len(text) <= MAX_ID_CHARACTERS:
-        raise DataError(f"an id has 1 to {MAX_ID_CHARACTERS} characters, this one has {len(text)}")
+        raise DataError(f"an id has 1 to {MAX_ID_CHARACTERS} characters, this one has {len(text)}", field=field)
     try:
         return text.encode()
     except UnicodeEncodeError:
-        raise DataError(f"the id {text!r} holds a lone surrogate, which is not text") from None
+        raise DataError(f"the id {text!r} holds a lone surrogate, which is not text", field=field) from None
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from recsys.errors import DataError
-from recsys.events import YEAR_2100_S
+from recsys.events import check_time
 from recsys.ids import encode_id
 
 MAX_SHOWN = 500
@@ -62,13 +62,12 @@ class ImpressionEvent:
         for name in ("event_id", "user", "request_id", "model_version", "variant", "strategy"):
             value = getattr(self, name)
             if value is not None or name not in ("variant", "strategy"):
-                _check_id(value, name)
-        if not 0 <= self.timestamp_s < YEAR_2100_S:
-            raise DataError(f"{self.timestamp_s} is not a time in UTC seconds between 1970 and 2100", field="timestamp")
+                encode_id(value, name)
+        check_time(self.timestamp_s)
         if not 1 <= len(self.items) <= MAX_SHOWN:
             raise DataError(f"are 1 to {MAX_SHOWN}, not {len(self.items)}", field="items")
         for place, one in enumerate(self.items):
-            _check_id(one.item, f"items[{place}].item")
+            encode_id(one.item, f"items[{place}].item")
             if one.propensity is not None and not 0 < one.propensity <= 1:
                 reason = "is a probability, above 0 and at most 1; leave out what is not known"
                 raise DataError(reason, field=f"items[{place}].propensity")
@@ -99,10 +98,3 @@ class ImpressionEvent:
             return cls(user=told.pop("user_id"), timestamp_s=told.pop("ts") / 1e6, items=items, **told)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise DataError(f"is no impression of this release: {type(error).__name__}") from None
-
-
-def _check_id(value: object, field: str) -> None:
-    try:
-        encode_id(value)
-    except DataError as error:
-        raise DataError(error.reason, field=field) from None

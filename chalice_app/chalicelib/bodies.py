@@ -266,7 +266,4 @@ def asked_scores(request: Request) -> ScoresIn:
 def checked_items(items: list[str]) -> None:
     """Raise a problem that names what is no item id as ``items[3]``."""
     for place, item in enumerate(items):
-        try:
-            encode_id(item)
-        except DataError as error:
-            raise Problem(422, error.reason, field=f"items[{place}]") from None
+        encode_id(item, f"items[{place}]")

@@ -6,7 +6,6 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from chalicelib.responses import Problem
-from recsys.errors import DataError
 from recsys.ids import MAX_ID_CHARACTERS, encode_id
 from recsys.serving.fields import MAX_NAME, Value
 from recsys.serving.filters import MAX_DEPTH, Clause, Exists, Group, OneOf, Within
@@ -99,10 +98,7 @@ class RulesIn(msgspec.Struct, forbid_unknown_fields=True):
 def rules_of(sent: RulesIn) -> Rules | None:
     """Return the rules of a body, None where it has none; a problem names the member at fault."""
     for place, item in enumerate(sent.exclude):
-        try:
-            encode_id(item)
-        except DataError as error:
-            raise Problem(422, error.reason, field=f"exclude[{place}]") from None
+        encode_id(item, f"exclude[{place}]")
     diversity = None
     if sent.diversity is not UNSET:
         caps = tuple(Cap(one.field, one.most) for one in sent.diversity.caps)

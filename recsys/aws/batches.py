@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -16,6 +17,9 @@ _WRITES, _READS = 25, 100  # the most DynamoDB takes in one request
 _BATCH_BYTES = 4 * 2**20  # of the 16 MB that DynamoDB takes; the answer is waited for no longer than to a small one
 _AT_ONCE = 8
 _PATIENCE_S = 60.0
+_OVERTAKEN_S = 20.0
+_OVERTAKEN = {"None", "ConditionalCheckFailed", "TransactionConflict", "ThrottlingError",
+              "ProvisionedThroughputExceeded"}  # fmt: skip
 
 
 def item_size(item: Mapping[str, Mapping[str, Any]]) -> int:
@@ -78,6 +82,26 @@ def query(client: Client, table: str, condition: str, values: Mapping[str, str],
         if not answer.get("LastEvaluatedKey"):
             return
         asked["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+
+def transact(client: Client, actions: Callable[[], list[dict[str, Any]]], what: str) -> None:
+    """Write the items of a transaction, all or none; one that somebody else overtook is put together anew.
+
+    Raises
+    ------
+    StorageError
+        If DynamoDB still refuses `what` after twenty seconds.
+    """
+    for _ in tries(_OVERTAKEN_S):
+        try:
+            client.call("TransactWriteItems", TransactItems=actions(), ClientRequestToken=os.urandom(16).hex())
+            return
+        except AwsError as error:
+            if error.code != "TransactionCanceledException":
+                raise
+            if not {one["Code"] for one in error.answer.get("CancellationReasons", ())} <= _OVERTAKEN:
+                raise
+    raise StorageError(f"DynamoDB still refuses {what} after {_OVERTAKEN_S:.0f} s. Send it again")
 
 
 def _value_size(kind: str, value: Any) -> int:

@@ -7,16 +7,14 @@ reader that finds a gap, because the log goes back 30 days, reads the items them
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from recsys.aws.batches import Item, delete, put, query, read_items
-from recsys.aws.client import AwsError, Client, tries
+from recsys.aws.batches import Item, delete, put, query, read_items, transact
+from recsys.aws.client import Client
 from recsys.aws.packed_items import get_item, items_of, key
-from recsys.errors import StorageError
 from recsys.serving.online import CatalogueHead, ItemChange
 
 REMOVED = "null"
@@ -24,9 +22,7 @@ REMOVED = "null"
 _ITEMS = 49  # of two actions each: DynamoDB takes 100 in a transaction, and head and log are two more
 _TEXT_BYTES = 3_500_000  # of the 4 MB of a transaction
 _KEPT_S = 30 * 86_400
-_PATIENCE_S = 20.0
-_UNDECIDED = {"None", "ConditionalCheckFailed", "TransactionConflict", "ThrottlingError",
-              "ProvisionedThroughputExceeded"}  # fmt: skip
+_WHAT = "a change of the catalogue"
 
 
 def head_key(namespace: str) -> Item:
@@ -44,7 +40,7 @@ def head_of(item: Item | None) -> CatalogueHead:
 def change_items(client: Client, table: str, namespace: str, texts: Mapping[str, str]) -> None:
     """Store the JSON of items; all of 49 or none. Of more, a failure may leave the first ones."""
     for some in _chunks(texts):
-        _until_nobody_was_first(client, partial(_transaction, client, table, namespace, some))
+        transact(client, partial(_transaction, client, table, namespace, some), _WHAT)
 
 
 def put_fields(client: Client, table: str, namespace: str, fields: Mapping[str, str]) -> None:
@@ -54,7 +50,7 @@ def put_fields(client: Client, table: str, namespace: str, fields: Mapping[str, 
         head = head_of(get_item(client, table, head_key(namespace)))
         return [_move_head(table, namespace, head, head._replace(fields=fields))]
 
-    _until_nobody_was_first(client, actions)
+    transact(client, actions, _WHAT)
 
 
 def removed_items(client: Client, table: str, namespace: str) -> list[str]:
@@ -162,20 +158,6 @@ def _action(table: str, write: Mapping[str, Any]) -> dict[str, Any]:
     if "PutRequest" in write:
         return {"Put": {"TableName": table, **write["PutRequest"]}}
     return {"Delete": {"TableName": table, **write["DeleteRequest"]}}
-
-
-def _until_nobody_was_first(client: Client, actions: Callable[[], list[dict[str, Any]]]) -> None:
-    """Write a transaction; one that somebody else overtook is put together anew."""
-    for _ in tries(_PATIENCE_S):
-        try:
-            client.call("TransactWriteItems", TransactItems=actions(), ClientRequestToken=os.urandom(16).hex())
-            return
-        except AwsError as error:
-            if error.code != "TransactionCanceledException":
-                raise
-            if not {one["Code"] for one in error.answer.get("CancellationReasons", ())} <= _UNDECIDED:
-                raise
-    raise StorageError(f"DynamoDB still refuses a change of the catalogue after {_PATIENCE_S:.0f} s. Send it again")
 
 
 def _revision(item: Item) -> int:

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from functools import partial
 from itertools import islice
 from typing import Any
 
-from recsys.aws.batches import Item, delete, query, read_items, write_items
-from recsys.aws.client import AwsError, Client, tries
+from recsys.aws.batches import Item, delete, query, read_items, transact, write_items
+from recsys.aws.client import Client
 from recsys.aws.event_items import event_of, events_of_user, keys_of, next_position
 from recsys.aws.packed_items import get_item, items_of, key, part_keys
-from recsys.errors import StorageError
 from recsys.serving.online import StoredEvent
 from recsys.serving.online.erasures import Erased, Erasure, Held, digest_of
 
 _ACTIONS = 100  # as many as DynamoDB takes in a transaction
-_PATIENCE_S = 20.0
-_OVERTAKEN = {"None", "ConditionalCheckFailed", "TransactionConflict", "ThrottlingError",
-              "ProvisionedThroughputExceeded"}  # fmt: skip
+_WHAT = "to erase a user"
 
 
 def tombstone_key(namespace: str, user: str) -> Item:
@@ -116,31 +112,18 @@ def _bury(client: Client, table: str, namespace: str, user: str, position: int) 
             {"Put": {"TableName": table, "Item": tombstone}},
         ]
 
-    _transact(client, actions)
+    transact(client, actions, _WHAT)
 
 
 def _remove(client: Client, table: str, keys: list[Item]) -> None:
     """Remove items by transactions, which ask for no right but that to remove one."""
     for start in range(0, len(keys), _ACTIONS):
         some = keys[start : start + _ACTIONS]
-        _transact(client, partial(_deletes, table, some))
+        transact(client, partial(_deletes, table, some), _WHAT)
 
 
 def _deletes(table: str, keys: list[Item]) -> list[dict[str, Any]]:
     return [{"Delete": {"TableName": table, "Key": one}} for one in keys]
-
-
-def _transact(client: Client, actions: Callable[[], list[dict[str, Any]]]) -> None:
-    for _ in tries(_PATIENCE_S):
-        try:
-            client.call("TransactWriteItems", TransactItems=actions(), ClientRequestToken=os.urandom(16).hex())
-            return
-        except AwsError as error:
-            if error.code != "TransactionCanceledException":
-                raise
-            if not {one["Code"] for one in error.answer.get("CancellationReasons", ())} <= _OVERTAKEN:
-                raise
-    raise StorageError(f"DynamoDB still refuses to erase a user after {_PATIENCE_S:.0f} s. Send it again")
 
 
 def _erasure(item: Item) -> Erasure:

@@ -188,11 +188,7 @@ def _known(sent: Any, names: tuple[str, ...], field: str) -> None:
 
 
 def _text(value: Any, field: str) -> str:
-    try:
-        encode_id(value)
-    except DataError:
-        raise DataError("is text of 1 to 256 characters", field=field) from None
-    return str(value)
+    return encode_id(value, field).decode()
 
 
 def _number(value: Any, least: float, most: float, field: str) -> float:

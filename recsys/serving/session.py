@@ -30,9 +30,6 @@ class SessionEvent:
 
     def __post_init__(self) -> None:
         """Validate."""
-        try:
-            encode_id(self.item)
-        except DataError as error:
-            raise DataError(error.reason, field="item") from None
+        encode_id(self.item, "item")
         if not 0 <= self.value <= LARGEST_VALUE:
             raise DataError(f"{self.value} is not a weight: it must be 0 or more and finite", field="value")

@@ -9,19 +9,16 @@ from urllib.error import HTTPError
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from commands import stores_of
 from shop import Shop, pairs
 
 from batch_jobs.config import load
 from batch_jobs.console import Screen
-from batch_jobs.event_log import EventLog
-from batch_jobs.log_files import LocalLogFiles
 from batch_jobs.nightly import nightly
-from batch_jobs.stores import Stores
-from recsys.artifacts import LocalArtifactStore, LocalModelRegistry, unpack
+from recsys.artifacts import unpack
 from recsys.data import Dataset, clean, read_interactions, read_table
 from recsys.models import FactorizationMachine
 from recsys.models.queries import Queries
-from recsys.serving import SQLiteOnlineStore
 
 FANS = {"comedy": 60, "western": 36, "horror": 24}  # so that popular films are comedies
 MODEL = {"loss": "softmax", "factors": 8, "iterations": 40, "regularization": 0.2, "seed": 3}
@@ -94,20 +91,9 @@ def cinema(tmp_path_factory):
         yield shop
 
 
-def stores_of(shop):
-    var = shop.folder / "var"
-    return Stores(
-        LocalArtifactStore(var / "artifacts"),
-        LocalModelRegistry(var / "registry"),
-        SQLiteOnlineStore(var / "online.db"),
-        EventLog(LocalLogFiles(var / "events")),
-        LocalLogFiles(var / "runs"),
-    )
-
-
 def overnight(shop, namespace, model):
     """Run the nightly job in this process."""
-    folder, screen, stores = shop.folder, Screen(as_json=True), stores_of(shop)
+    folder, screen, stores = shop.folder, Screen(as_json=True), stores_of(shop.folder)
     files = {"files": (f"{folder}/events.csv",), "items": f"{folder}/items.csv", "users": f"{folder}/users.csv"}
     told = {"namespace": namespace, "ingest": files, "model": {"kind": "fm", **model}}
     try:
@@ -263,7 +249,7 @@ def test_scoring_everybody_in_a_context_writes_the_lists_of_the_api(cinema, mode
 
 
 def test_a_published_version_opened_again_is_the_model_to_the_bit(cinema, model):
-    stores = stores_of(cinema)
+    stores = stores_of(cinema.folder)
     stored = unpack(stores.artifacts.open("default", cinema.first["version"]))
     stores.online.close()
     fitted = model.export()

@@ -8,7 +8,7 @@ import pytest
 from clouds import CLOUDS
 from faulty import Upstream, server
 
-from recsys.aws import catalogue_items, erasure_items, event_items
+from recsys.aws import batches, event_items
 from recsys.aws.client import AwsError, connect
 from recsys.aws.dynamodb import DynamoOnlineStore
 from recsys.errors import ArtifactError, StorageError
@@ -139,7 +139,7 @@ def test_what_stays_cancelled_is_refused_and_not_queued(cancelled, monkeypatch):
 def test_a_change_of_the_catalogue_that_stays_cancelled_is_refused(cancelled, monkeypatch):
     cancelled.reasons += [["TransactionConflict", "None"], ["ConditionalCheckFailed"]]
     cancelled.put_items("shop", {"a": {"n": 1}})
-    monkeypatch.setattr(catalogue_items, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(batches, "_OVERTAKEN_S", 0.2)
     cancelled.reasons += [["TransactionConflict"]] * 99
     with pytest.raises(StorageError, match=r"still refuses a change of the catalogue .* Send it again"):
         cancelled.put_items("shop", {"a": {"n": 2}})
@@ -151,7 +151,7 @@ def test_a_change_of_the_catalogue_that_stays_cancelled_is_refused(cancelled, mo
 
 def test_an_erasure_that_stays_cancelled_is_refused_and_done_when_it_is_sent_again(cancelled, monkeypatch):
     cancelled.append_events("shop", [event(1)])
-    monkeypatch.setattr(erasure_items, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(batches, "_OVERTAKEN_S", 0.2)
     cancelled.reasons += [["TransactionConflict", "None"]] * 99
     with pytest.raises(StorageError, match=r"still refuses to erase a user .* Send it again"):
         cancelled.erase_user("shop", "u", versions=())

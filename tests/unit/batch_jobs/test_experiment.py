@@ -12,7 +12,6 @@ from batch_jobs.experiment import report
 from batch_jobs.feedback import Feedback
 from batch_jobs.ingest import _table, drain_impressions, drain_online
 from batch_jobs.log_tables import impressions_table
-from batch_jobs.stores import Stores
 from recsys.errors import InsufficientDataError
 from recsys.events import InteractionEvent
 from recsys.impressions import ImpressionEvent, Shown
@@ -24,16 +23,6 @@ BEGIN_S = 1_767_225_600  # 2026-01-01
 STARTED = {"started_at": "2026-01-01T00:00:00+00:00"}
 AB = {"name": "ab", "salt": "s", "variants": [{"name": "a", "share": 0.5}, {"name": "b", "share": 0.5}]}
 HOUR = 3600
-
-
-@pytest.fixture
-def stores(tmp_path, monkeypatch):
-    for name in ("ARTIFACTS", "REGISTRY", "ONLINE", "EVENTS", "RUNS"):
-        scheme = "sqlite" if name == "ONLINE" else "file"
-        monkeypatch.setenv(f"RECSYS_{name}", f"{scheme}:{tmp_path / name.lower()}")
-    opened = Stores.from_environment()
-    yield opened
-    opened.online.close()
 
 
 def shown(number, at_h, *items, user="u", request="r", **more):

@@ -14,7 +14,6 @@ from records import impression
 from batch_jobs.config import IngestConfig, JobConfig
 from batch_jobs.console import Screen
 from batch_jobs.ingest import ingest
-from batch_jobs.stores import Stores
 from batch_jobs.train import read_log, train
 from recsys.artifacts import describe
 from recsys.artifacts.store import make_folder
@@ -28,16 +27,6 @@ from recsys.events import InteractionEvent
 QUIET = Screen(as_json=True)
 SHOP = JobConfig(namespace="shop")
 CSV = "user_id,item_id,rating,timestamp\nanna,tea,5,100\nbo,milk,3,200\n"
-
-
-@pytest.fixture
-def stores(tmp_path, monkeypatch):
-    for name in ("ARTIFACTS", "REGISTRY", "ONLINE", "EVENTS", "RUNS"):
-        scheme = "sqlite" if name == "ONLINE" else "file"
-        monkeypatch.setenv(f"RECSYS_{name}", f"{scheme}:{tmp_path / name.lower()}")
-    opened = Stores.from_environment()
-    yield opened
-    opened.online.close()
 
 
 def take(stores, *files, namespace="shop", **settings):
