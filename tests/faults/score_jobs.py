@@ -1,14 +1,19 @@
 """`recsys score`, and bugs of it that the sweep of kills must find."""
 
 import os
+from unittest import mock
 
 from batch_jobs import cli, score, score_files
 from recsys.serving import SQLiteOnlineStore
 
-score.PART_ROWS, score.BLOCK_ROWS = 60, 25
 Folder = score_files.ListFolder
 add, put_lists = Folder.add, SQLiteOnlineStore.put_lists
-run = cli.run
+
+
+def run(words):
+    """Run a command; its lists are several parts of several blocks."""
+    with mock.patch.multiple(score, PART_ROWS=60, BLOCK_ROWS=25):
+        return cli.run(words)
 
 
 def in_place(self, name, data, place):
