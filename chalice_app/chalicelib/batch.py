@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from chalicelib.bodies import json_body
 from chalicelib.face import Face
-from chalicelib.responses import HEADERS, MAX_ANSWER_BYTES, problem
+from chalicelib.responses import JSON, MAX_ANSWER_BYTES, problem
 
 MAX_REQUESTS = 100
 MAX_S = 20.0
@@ -59,7 +59,7 @@ def answers(app: Face, namespace: str) -> Response:
     finally:
         app.current_request = batch
     body = f'{{"answers":[{",".join(told)}],"request_id":{json.dumps(app.request_id)}}}'
-    return Response(body, dict(HEADERS))
+    return Response(body, dict(JSON))
 
 
 def _answer(app: Face, batch: Request, namespace: str, asked: dict[str, Any]) -> Response:

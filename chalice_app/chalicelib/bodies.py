@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -56,6 +57,8 @@ FieldName = Annotated[str, msgspec.Meta(extra_json_schema={**_NAME, "description
 Kind = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(KINDS)})]
 
 Body = TypeVar("Body", bound=msgspec.Struct)
+_met: set[type] = set()
+_first = threading.Lock()
 
 
 def json_body(request: Request, body_type: type[Body]) -> Body:
@@ -65,6 +68,10 @@ def json_body(request: Request, body_type: type[Body]) -> Body:
 
 def converted(parsed: dict[str, Any], body_type: type[Body]) -> Body:
     """Return a parsed body as `body_type`, or 422 naming the field that cannot be it."""
+    if body_type not in _met:
+        with _first:  # msgspec (0.22) crashes where a thread meets a type that another one has met half
+            msgspec.json.Decoder(body_type)
+            _met.add(body_type)
     try:
         return msgspec.convert(parsed, body_type)
     except msgspec.ValidationError as error:

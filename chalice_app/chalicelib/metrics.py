@@ -10,7 +10,7 @@ from chalice import Response
 from chalice.app import Request
 
 from chalicelib.counts import A_DECADE, BUCKETS, Answered, Counts, bucket_end_ms
-from chalicelib.responses import HEADERS, answer
+from chalicelib.responses import answer
 
 _TEXT = "text/plain; version=0.0.4; charset=utf-8"
 _SHOWN = range(0, BUCKETS - 1, A_DECADE // 3)
@@ -21,7 +21,7 @@ def metrics(request: Request, request_id: str, counts: Counts) -> Response:
     """Return the numbers in the form that was asked for."""
     if "application/json" in request.headers.get("accept", "").lower():
         return answer(request_id, as_json(counts))
-    return Response(as_text(counts), {**HEADERS, "Content-Type": _TEXT})
+    return Response(as_text(counts), {"Content-Type": _TEXT})
 
 
 def as_json(counts: Counts) -> dict[str, Any]:

@@ -158,7 +158,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = dict(pairs)
     if len(names) < len(pairs):
         raise ValueError("a name stands twice in one object")
-    if any("\ud800" <= character <= "\udfff" for name in names for character in name):
+    if any("\ud800" <= character <= "\udfff" for name in names if not name.isascii() for character in name):
         raise ValueError("a name holds a lone surrogate")
     return names
 

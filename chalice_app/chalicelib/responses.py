@@ -24,7 +24,7 @@ SECURITY = {
     "X-Content-Type-Options": "nosniff",
 }
 """Of every answer that does not say otherwise."""
-HEADERS = {"Content-Type": "application/json", **SECURITY}
+JSON = {"Content-Type": "application/json"}
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 """Lambda passes on 6 MB, in which every quote counts twice."""
 _json = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
@@ -48,7 +48,7 @@ class Problem(Exception):
 
 def answer(request_id: str, body: dict[str, Any], *, status: int = 200) -> Response:
     """Return JSON with the request id in it."""
-    return Response(_json({**body, "request_id": request_id}), dict(HEADERS), status)
+    return Response(_json({**body, "request_id": request_id}), dict(JSON), status)
 
 
 class FromModel(Response):
@@ -67,7 +67,7 @@ class FromModel(Response):
         if len(text) > MAX_ANSWER_BYTES:
             reason = f"the answer has {len(text):,} bytes; {MAX_ANSWER_BYTES:,} are the most"
             raise Problem(422, f"{reason}. Ask for fewer items, fields of items or rows")
-        super().__init__(text, dict(HEADERS))
+        super().__init__(text, dict(JSON))
         self.found = found
 
 
@@ -155,7 +155,7 @@ def problem(
     }
     if field is not None:
         body["field"] = field
-    told = {**HEADERS, "Content-Type": "application/problem+json", **(headers or {})}
+    told = {"Content-Type": "application/problem+json", **(headers or {})}
     if status == 503:
         told["Retry-After"] = "1"
     return Response(_json({**body, "request_id": request_id}), told, status)

@@ -16,7 +16,7 @@ from chalicelib.openapi.operation import Operation
 from chalicelib.openapi.operations import OPERATIONS
 from chalicelib.openapi.parameters import OTHERS, of_path
 from chalicelib.requests import MAX_BODY_BYTES, MAX_DEPTH
-from chalicelib.responses import HEADERS
+from chalicelib.responses import JSON
 from recsys import __version__
 
 REQUEST_ID = {"request_id": "6b3e9c0a-5f0e-4c53-9a59-0b1f4e1d2c3b"}
@@ -70,7 +70,7 @@ COMPONENTS = {
 
 def description() -> Response:
     """Answer the document."""
-    return Response(document(), dict(HEADERS))
+    return Response(document(), dict(JSON))
 
 
 @cache
