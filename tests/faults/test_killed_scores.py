@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from crowd import publish_under
-from forks import KILLED, forks
+from forks import EVERY_POINT, KILLED, forks
 
 from recsys.serving import SQLiteOnlineStore
 
@@ -64,30 +64,31 @@ def broken(folder, whole):
 
 
 def faults(forked, shop, place, planted=""):
-    """Kill a run at every point in any order, look, run again and compare; return the kills and the first fault."""
+    """Kill a run at points in any order, look, run again and compare; return the kills and the first fault."""
     whole = place / "whole"
     shutil.copytree(shop, whole)
     status, points = forked(whole, *COMMAND)
     assert (status, len(files(whole))) == (0, PARTS + 2)
-    for at in random.Random(SEED).sample(range(1, points + 1), points):
+    kills = points if planted or EVERY_POINT else -(-points // 3)
+    for at in random.Random(SEED).sample(range(1, points + 1), kills):
         folder = place / str(at)
         shutil.copytree(shop, folder)
         assert forked(folder, *COMMAND, at=at, planted=planted)[0] in (KILLED, 0)
         found = list(broken(folder, files(whole)))
         if planted != "by name alone" and found:
-            return points, [f"{at}: {found}"]
+            return kills, [f"{at}: {found}"]
         status, _ = forked(folder, *COMMAND, planted=planted)
         if status or files(folder) != files(whole) or stored(folder) != stored(whole):
-            return points, [f"{at}: the second run ends with {status}, {files(folder).keys()}"]
+            return kills, [f"{at}: the second run ends with {status}, {files(folder).keys()}"]
         shutil.rmtree(folder)
-    return points, []
+    return kills, []
 
 
 def test_a_run_killed_at_any_point_leaves_whole_parts_and_the_next_converges(forked, shop, in_memory):
-    points, found = faults(forked, shop, in_memory)
-    print(points, "kills")
+    kills, found = faults(forked, shop, in_memory)
+    print(kills, "kills")
     assert found == []
-    assert points > 50
+    assert kills > 50
 
 
 @pytest.mark.parametrize("planted", ["in place", "by name alone", "manifest first", "into the store only once"])
