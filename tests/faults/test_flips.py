@@ -225,9 +225,11 @@ def pointer_before_states(monkeypatch):
 def states_under_one_name(monkeypatch):
     for store in (SQLiteOnlineStore, DynamoOnlineStore):
         state, put_users = store.user_state, store.put_users
-        monkeypatch.setattr(store, "user_state", lambda self, ns, _, user, state=state: state(self, ns, "", user))
+        monkeypatch.setattr(store, "user_state", lambda self, ns, _, user, state=state: state(self, ns, "one", user))
         monkeypatch.setattr(
-            store, "put_users", lambda self, ns, _, states, put=put_users, **known: put(self, ns, "", states, **known)
+            store,
+            "put_users",
+            lambda self, ns, _, states, put=put_users, **known: put(self, ns, "one", states, **known),
         )
 
 
