@@ -60,7 +60,7 @@ def scores(ns, user):
 
 @app.route("/v1/{ns}/items/{item}/similar", methods=["GET"], scope="read")
 def similar_items(ns, item):
-    """Nearest items: GET ...?k=20, and any declared field."""
+    """Nearest items; of one that no model knows yet, popular ones. GET ...?k=20, and any declared field."""
     k, asked = query_list(app.current_request)
     return ranked(app.request_id, service().similar(path_namespace(ns), path_id("item", item), k, **asked))
 

@@ -171,10 +171,20 @@ class RecommendationService(Records):
     def similar(
         self, namespace: str, item: str, k: int, *, rules: Rules | None = None, reading: Reading = WHOLE
     ) -> RankedList:
-        """Return the k nearest items by cosine of the item vectors; `UnknownItemError` if the model lacks the item."""
+        """Return the k nearest items by cosine of the item vectors.
+
+        To an item that only the catalogue knows yet nothing is near: popular ones come instead, and so they do where
+        the store that would know it is out of reach. `UnknownItemError` if nobody knows it, or if it was deleted.
+        """
         model, now_s = self._pinned(namespace, reading.page)
-        search = similar_to(model, _item_row(model, item))
-        return self._listed(namespace, Ranking(model, SIMILAR, search, like=item), k, rules, now_s, reading)
+        row = model.items.row(item)
+        if row >= 0:
+            ranking = Ranking(model, SIMILAR, similar_to(model, row), like=item)
+            return self._listed(namespace, ranking, k, rules, now_s, reading)
+        known = self._knows(namespace, model, item)
+        ranking = Ranking(model, POPULAR, for_all(model.popularity), frozenset({item}), item)
+        found = self._listed(namespace, ranking, k, rules, now_s, reading)
+        return found if known else found._replace(degraded=True, tag="")
 
     def popular(self, namespace: str, k: int, *, rules: Rules | None = None, reading: Reading = WHOLE) -> RankedList:
         """Return the k items most users have."""
@@ -360,9 +370,11 @@ class RecommendationService(Records):
                 raise UnknownItemError(reason, field=f"items[{place}]")
         return rows
 
-
-def _item_row(model: ServedModel, item: str) -> int:
-    row = model.items.row(item)
-    if row < 0:
+    def _knows(self, namespace: str, model: ServedModel, item: str) -> bool:
+        """Whether the store knows an item; False where it cannot be asked, `UnknownItemError` where it does not."""
+        try:
+            if self.online.item_metadata(namespace, [item]):
+                return True
+        except (StorageError, ArtifactError):
+            return False
         raise UnknownItemError(f"item {item!r} is not in the catalogue of model {model.manifest.version}")
-    return row

@@ -47,6 +47,8 @@ def test_an_item_is_put_read_and_deleted(api):
     assert put(api, item_path("a/b é"), {}).status == 200
     assert api.get(item_path("a/b é")).json["metadata"] == {}
     assert api.get(item_path("i1")).json["metadata"] == {}  # the model knows it
+    like_it = api.get(path_of("v1", "shop", "items", "a/b é", "similar")).json
+    assert (like_it["strategy"], "a/b é" in {one["item"] for one in like_it["items"]}) == ("popular", False)
     for item in ("a/b é", "i1"):
         assert api.request("DELETE", item_path(item)).json["deleted"] is True
         for method in ("GET", "DELETE"):

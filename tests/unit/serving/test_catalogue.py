@@ -36,7 +36,7 @@ class Counted(MemoryOnlineStore):
         self.asked, self.down = [], False
 
     def __getattribute__(self, name):
-        if name in ("catalogue_head", "removed_items", "item_changes", "user_state"):
+        if name in ("catalogue_head", "removed_items", "item_changes", "item_metadata", "user_state"):
             if self.down:
                 raise StorageError("out of reach")
             self.asked.append(name)
@@ -93,6 +93,24 @@ def test_an_outage_leaves_the_catalogue_as_it_was_known_last(world):
     world.online.down = False
     assert items(cold.popular("shop", 8, rules=DRAMA)) == ["i1"]
     assert not cold.popular("shop", 3).degraded
+
+
+def test_like_an_item_that_no_model_knows_yet_are_popular_ones(world):
+    world.online.put_fields("shop", FIELDS)
+    world.online.put_items("shop", {"new": {"genre": "drama"}, "newer": {}, "i3": {"genre": "drama"}})
+    popular, found = world.service.popular("shop", 20), world.service.similar("shop", "new", 20)
+    assert (found.strategy, found.degraded) == ("popular", False)
+    assert items(popular) == [*(f"i{n}" for n in reversed(range(8))), "newer", "new"]
+    assert items(found) == [one for one in items(popular) if one != "new"]
+    assert items(world.service.similar("shop", "new", 20, rules=DRAMA)) == ["i3"]
+    world.online.down = True
+    degraded = world.service.similar("shop", "new", 3)
+    assert (items(degraded), degraded.degraded, degraded.tag) == (items(popular)[:3], True, "")
+    world.online.down = False
+    world.online.delete_items("shop", ["new"])
+    for unknown in ("new", "nothing"):
+        with pytest.raises(UnknownItemError, match=unknown):
+            world.service.similar("shop", unknown, 3)
 
 
 def test_a_promotion_keeps_the_catalogue(world):
