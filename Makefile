@@ -75,8 +75,8 @@ bench: $(PEERED)/built  ## benchmarks against the peers in .venv-bench, results 
 # python3.13, python3.14, python3.12 that is there with its headers. SET is parameters of the template: SET="Jobs=... JobsImage=..."
 STAGE ?= dev
 ARCH  ?= x86_64
-package: install ## the zip and the template of the API: STAGE=dev|prod ARCH=x86_64|arm64
-	$(BIN)/python -m chalice_app.package --stage $(STAGE) --arch $(ARCH) $(if $(RUNTIME),--runtime $(RUNTIME))
+package: install ## the zip and the template of the API: STAGE=dev|prod ARCH=x86_64|arm64 TOKENS=1
+	$(BIN)/python -m chalice_app.package --stage $(STAGE) --arch $(ARCH) $(if $(RUNTIME),--runtime $(RUNTIME)) $(if $(TOKENS),--tokens)
 
 deploy: package  ## package, and put it into the AWS account the environment names
 	$(BIN)/python -m chalice_app.deploy --stage $(STAGE) $(foreach one,$(SET),--set '$(one)')

@@ -28,6 +28,8 @@ RUNTIMES = ("python3.13", "python3.14", "python3.12")  # of Lambda, of chalice a
 FLOOR = 28  # of the wheel: glibc 2.28, as numpy's own
 PROCESSORS = {"x86_64": "x86_64", "arm64": "aarch64"}
 SHIPPED = ("numpy", "msgspec")  # what the API imports besides chalice and ourselves; botocore is in the runtime
+TOKENS = ("pyjwt", "cryptography", "cffi")  # what reads tokens, a quarter of the zip: where it is asked for
+TOKEN_SETTINGS = {"Jwks": "RECSYS_JWKS", "JwtIssuer": "RECSYS_JWT_ISSUER", "JwtAudience": "RECSYS_JWT_AUDIENCE"}
 LEFT_OUT = ("tests", "*.pyi", "*.pxd", "*.h", "*.hpp", "*.cpp", "*.a", "__pycache__", "f2py", "include", "src")
 
 COMPILER = """#!{python}
@@ -79,10 +81,13 @@ class Bundle:
         Interpreter of the runtime.
     runtime : str
         As Lambda names it.
+    tokens : bool
+        Whether the API can take tokens of an identity provider.
     """
 
-    def __init__(self, folder: Path, stage: str, arch: str, python: str, runtime: str) -> None:
+    def __init__(self, folder: Path, stage: str, arch: str, python: str, runtime: str, *, tokens: bool) -> None:
         self.folder, self.stage, self.arch, self.python, self.runtime = folder, stage, arch, python, runtime
+        self.tokens = tokens
         self.project = self.folder / "project"
         self.vendor = self.project / "vendor"
 
@@ -111,7 +116,7 @@ class Bundle:
         site = self.folder / "site"
         shutil.rmtree(site, ignore_errors=True)
         requirements = self.folder / "requirements.txt"
-        requirements.write_text(locked(SHIPPED))
+        requirements.write_text(locked(SHIPPED + TOKENS if self.tokens else SHIPPED))
         tags = [f"manylinux_2_{minor}_{PROCESSORS[self.arch]}" for minor in range(GLIBC, 16, -1)]
         only = [word for one in tags for word in ("--platform", one)]
         arguments = ["--no-deps", "--require-hashes", "--only-binary=:all:", *only, "--target", str(site)]
@@ -132,7 +137,8 @@ class Bundle:
         settings["lambda_architecture"] = self.arch
         (self.project / ".chalice" / "config.json").write_text(json.dumps(settings))
         (self.project / "requirements.txt").write_text("")
-        (self.project / "resources.json").write_text(json.dumps(resources(self.stage, self.arch, self.runtime)))
+        merged = resources(self.stage, self.arch, self.runtime, tokens=self.tokens)
+        (self.project / "resources.json").write_text(json.dumps(merged))
         shutil.copy(APP / "app.py", self.project)
         shutil.rmtree(self.project / "chalicelib", ignore_errors=True)
         shutil.copytree(APP / "chalicelib", self.project / "chalicelib", ignore=shutil.ignore_patterns("__pycache__"))
@@ -180,7 +186,7 @@ def locked(names: tuple[str, ...]) -> str:
     return "\n".join([*found, ""])
 
 
-def resources(stage: str, arch: str, runtime: str) -> dict[str, Any]:
+def resources(stage: str, arch: str, runtime: str, *, tokens: bool) -> dict[str, Any]:
     """Return what is merged into chalice's template: stores, API, alarms, jobs and their state machine."""
     from chalice.package import TemplateDeepMerger, YAMLTemplateSerializer
 
@@ -190,6 +196,11 @@ def resources(stage: str, arch: str, runtime: str) -> dict[str, Any]:
     template: dict[str, Any] = TemplateDeepMerger().merge(*parts)
     for name, value in (("Stage", stage), ("Architecture", arch), ("Runtime", runtime)):
         template["Parameters"][name]["Default"] = value
+    if tokens:
+        variables = template["Resources"]["APIHandler"]["Properties"]["Environment"]["Variables"]
+        for name, variable in TOKEN_SETTINGS.items():
+            template["Parameters"][name] = {"Type": "String", "Description": f"{variable} of the API"}
+            variables[variable] = {"Ref": name}
     machine = json.loads((ROOT / "batch_jobs" / "state_machine.json").read_text())
     template["Resources"]["Nightly"]["Properties"]["DefinitionString"] = json.dumps(machine, separators=(",", ":"))
     return template
@@ -217,10 +228,10 @@ def _run(command: list[str], environment: dict[str, str] | None = None) -> None:
         raise StorageError(f"{what} failed:\n{(done.stdout + done.stderr).strip()[-4000:]}")
 
 
-def package(stage: str, arch: str, python: str, runtime: str) -> Path:
+def package(stage: str, arch: str, python: str, runtime: str, *, tokens: bool) -> Path:
     """Make the zip and the template, check both, and return their folder."""
     made = ROOT / "build" / "package"
-    bundle, output = Bundle(made / arch, stage, arch, python, runtime), made / stage
+    bundle, output = Bundle(made / arch, stage, arch, python, runtime, tokens=tokens), made / stage
     bundle.install(bundle.wheel())
     bundle.lay_out()
     bundle.compile()
@@ -237,9 +248,10 @@ def main() -> int:
     parser.add_argument("--stage", default="dev", choices=("dev", "prod"))
     parser.add_argument("--arch", default="x86_64", choices=PROCESSORS)
     parser.add_argument("--runtime", help="interpreter of Lambda's runtime: a name on the path, or a path")
+    parser.add_argument("--tokens", action="store_true", help="with what reads tokens of an identity provider")
     options = parser.parse_args()
     try:
-        output = package(options.stage, options.arch, *interpreter(options.runtime))
+        output = package(options.stage, options.arch, *interpreter(options.runtime), tokens=options.tokens)
     except RecsysError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 5

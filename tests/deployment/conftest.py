@@ -36,7 +36,7 @@ def packaged(tmp_path_factory):
     except ConfigError as error:
         pytest.skip(str(error))
     folder = tmp_path_factory.mktemp("package")
-    bundle = packaging.Bundle(folder / "made", "dev", ARCH, python, runtime)
+    bundle = packaging.Bundle(folder / "made", "dev", ARCH, python, runtime, tokens=False)
     shutil.copytree(made / "site", bundle.folder / "site")
     bundle.lay_out()
     bundle.compile()

@@ -10,7 +10,7 @@ from zipfile import ZipFile
 import pytest
 
 from chalice_app import package as packaging
-from chalice_app.bundle import REQUIRED, UNPACKED_BYTES, faults, import_faults
+from chalice_app.bundle import REQUIRED, TOKENS_BYTES, UNPACKED_BYTES, faults, import_faults
 from recsys.errors import ConfigError
 
 ARCH = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine())
@@ -70,6 +70,13 @@ def test_what_is_planted_is_found(tmp_path, name, data):
     planted = zipped(tmp_path, {name: data for name, data in files.items() if data is not None})
     found = faults(planted, "x86_64", "python3.13")
     assert len(found) == 1, found
+
+
+def test_what_reads_tokens_may_be_larger_by_so_much(tmp_path):
+    files = small() | {"jwt/__init__.py": b"", "jwt/__pycache__/__init__.cpython-313.pyc": CODE}
+    sizes = (UNPACKED_BYTES, UNPACKED_BYTES + TOKENS_BYTES)
+    found = [faults(zipped(tmp_path, files | {"recsys/large": bytes(n)}), "x86_64", "python3.13") for n in sizes]
+    assert [len(one) for one in found] == [0, 1]
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

@@ -39,7 +39,7 @@ TRUSTED = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRo
 @pytest.fixture(scope="module")
 def stack(in_account, tmp_path_factory):
     folder = tmp_path_factory.mktemp("package")
-    bundle = Bundle(folder, "dev", "x86_64", sys.executable, "python3.13")
+    bundle = Bundle(folder, "dev", "x86_64", sys.executable, "python3.13", tokens=False)
     bundle.lay_out_app()
     bundle.write(folder / "out")
     package = SimpleNamespace(folder=folder / "out", python=sys.executable)

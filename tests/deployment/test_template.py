@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from batch_jobs.config import IngestConfig
+from chalice_app import package
 from chalice_app.package import Bundle
 from recsys import telemetry
 
@@ -50,10 +51,25 @@ STORES = ("Artifacts", "EventLog", "Models", "Online", "Events")
 @pytest.fixture(scope="module")
 def packaged(tmp_path_factory):
     folder = tmp_path_factory.mktemp("package")
-    bundle = Bundle(folder, "prod", "arm64", sys.executable, "python3.13")
+    bundle = Bundle(folder, "prod", "arm64", sys.executable, "python3.13", tokens=False)
     bundle.lay_out_app()
     bundle.write(folder / "out")
     return folder / "out" / "sam.json"
+
+
+def test_who_packages_what_reads_tokens_is_asked_whose_they_are():
+    made = [package.resources("dev", "x86_64", "python3.13", tokens=tokens) for tokens in (True, False)]
+    asked, known = (
+        (one["Parameters"], one["Resources"]["APIHandler"]["Properties"]["Environment"]["Variables"]) for one in made
+    )
+    assert asked[0].keys() - known[0].keys() == {"Jwks", "JwtIssuer", "JwtAudience"}
+    assert not any("Default" in asked[0][name] for name in ("Jwks", "JwtIssuer", "JwtAudience"))
+    told = {name: value for name, value in asked[1].items() if name not in known[1]}
+    assert told == {
+        "RECSYS_JWKS": {"Ref": "Jwks"},
+        "RECSYS_JWT_ISSUER": {"Ref": "JwtIssuer"},
+        "RECSYS_JWT_AUDIENCE": {"Ref": "JwtAudience"},
+    }
 
 
 @pytest.fixture
