@@ -31,7 +31,7 @@ PLACES = {"RECSYS_ARTIFACTS": "ArtifactsUrl", "RECSYS_EVENTS": "EventLogUrl"} | 
 
 def create_stores() -> dict[str, str]:
     """Create the stores of the deployment's template as a stack; returns its outputs."""
-    template = resources("dev", "x86_64", "python3.13")
+    template = resources("dev", "x86_64", "python3.13", tokens=False)
     kept = {part: template[part] for part in ("Parameters", "Conditions")}
     kept["Resources"] = {name: template["Resources"][name] for name in STORES}
     kept["Outputs"] = {name: value for name, value in template["Outputs"].items() if name != "ApiUrl"}

@@ -40,7 +40,7 @@ class Scale:
     Parameters
     ----------
     mean, deviation, lowest, highest : float
-        The deviation is 1 where all ratings are equal.
+        The deviation is 1 where all ratings are equal, or as good as: float32 has no inverse of less than 1.2e-38.
     """
 
     mean: float
@@ -52,7 +52,9 @@ class Scale:
     def of(cls, ratings: NDArray[np.float32]) -> Scale:
         """Measure ratings, at least one."""
         deviation = float(ratings.std(dtype=np.float64))
-        return cls(float(ratings.mean(dtype=np.float64)), deviation or 1.0, float(ratings.min()), float(ratings.max()))
+        if deviation < np.finfo(np.float32).tiny:
+            deviation = 1.0
+        return cls(float(ratings.mean(dtype=np.float64)), deviation, float(ratings.min()), float(ratings.max()))
 
     @property
     def inverse(self) -> Scale:

@@ -35,7 +35,7 @@ from recsys.stores import ServingStores
 
 NIGHTLY = bool(os.environ.get("NIGHTLY"))
 SCALE = 10 if NIGHTLY else 1
-FLIPS = int(os.environ.get("FLIPS", 250 * SCALE))  # 1,000 are the pull request's; they take a minute and a half
+FLIPS = int(os.environ.get("FLIPS", 150 * SCALE))  # 1,000 are the pull request's; they take a minute and a half
 CLOUD_FLIPS = int(os.environ.get("CLOUD_FLIPS", 8 * SCALE))
 PROCESSES, THREADS = 2, 2
 MOST_S = 60  # from one version to the next

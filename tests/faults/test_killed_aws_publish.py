@@ -1,7 +1,7 @@
 """`recsys train`, `publish` and `rollback` over S3 and DynamoDB, killed at any moment, as test_killed_publish.py does.
 
 A point lies before each call that changes something, when half of it is sent, and after it was applied, before its
-answer is read. The stores are those of one life: what a killed run leaves behind, the next one finds. Every third point
+answer is read. The stores are those of one life: what a killed run leaves behind, the next one finds. Every sixth point
 is taken; NIGHTLY=1 takes all, sweeps over `train` and `rollback`, too, and over moto, which is slower than ministack.
 """
 
@@ -141,7 +141,7 @@ def cloud(request, aws, tmp_path, monkeypatch):
 @pytest.mark.parametrize("job", ["publish", "train", "rollback"] if NIGHTLY else ["publish"])
 @pytest.mark.parametrize("cloud", CLOUDS if NIGHTLY else CLOUDS[1:], indirect=True)
 def test_killed_at_any_point_the_old_or_the_new_version_is_there_and_the_next_run_converges(cloud, job):
-    kills, found = sweep(cloud, job, step=1 if NIGHTLY else 3)
+    kills, found = sweep(cloud, job, step=1 if NIGHTLY else 6)
     print(job, kills, "kills")
     assert found == []
     assert kills > 10

@@ -98,7 +98,7 @@ def sweep_of(kind, sweep, monkeypatch, planted=""):
     try:
         status, points = kind(sweep, monkeypatch, 0, "")
         assert status == 0
-        for at in range(1, points + 1, 1 if planted or EVERY_POINT else 4):
+        for at in range(1, points + 1, 1 if planted or EVERY_POINT else 8):
             assert kind(sweep, monkeypatch, at, planted)[0] in (KILLED, 0)
     except RecsysError as error:
         raise AssertionError("the log cannot be read") from error

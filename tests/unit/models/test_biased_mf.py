@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recsys.data import Dataset, Interactions, interactions_from_tuples
@@ -237,6 +237,8 @@ def test_an_epoch_of_momentum_ends_with_every_row_where_stepping_it_every_time_w
     ),
     optimizer=st.sampled_from(OPTIMIZERS),
 )  # fmt: skip
+@example(ratings=[("a", "x", 0.0), ("a", "x", 2.0**-149)], optimizer="sgd")
+@example(ratings=[("a", "x", 0.0), ("b", "y", 2.0**-125)], optimizer="adagrad")
 @settings(max_examples=40)
 def test_any_finite_ratings_give_finite_predictions(ratings, optimizer):
     dataset = Dataset.from_interactions(interactions_from_tuples(ratings))
