@@ -6,7 +6,6 @@ as a problem and says in one line why it cannot start. Beyond loopback it starts
 """
 
 import argparse
-import ctypes
 import errno
 import ipaddress
 import os
@@ -44,7 +43,6 @@ LocalGateway._has_user_defined_options_method = lambda *_: True  # the app knows
 MAX_BODY_BYTES = 1024 * 1024  # more than the app itself takes; API Gateway would pass on 10 MB
 MAX_CONNECTIONS = 256
 LINGER_S = 2.0
-_ARENAS = -8  # M_ARENA_MAX in glibc's malloc.h
 
 
 class Gateway(ChaliceRequestHandler):
@@ -165,12 +163,6 @@ def _warm_up() -> None:
         warm_up().ready()
 
 
-def _share_one_heap() -> None:
-    """Let all threads have one heap: glibc gives them up to eight a core, and each keeps the size it once had."""
-    with suppress(OSError, AttributeError):  # where the C library is another one
-        ctypes.CDLL(None).mallopt(_ARENAS, 1)
-
-
 def main() -> int:
     """Serve until interrupted; 2 for settings that cannot be used, 5 when the port cannot be had."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -204,7 +196,6 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
-    _share_one_heap()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was counted is stored
     threading.Thread(target=_warm_up, daemon=True).start()
     how = "open to all who reach it, as there is no key" if is_open else "with keys"
