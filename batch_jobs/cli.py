@@ -329,9 +329,8 @@ def demo(
 def main() -> None:
     """Run, and turn every error a user can cause into one line and an exit status."""
     status = run(sys.argv[1:])
-    if status == 130:  # threads of libraries may be at work: one that meets the end of the interpreter aborts it
-        os._exit(status)
-    sys.exit(status)
+    sys.stderr.flush()
+    os._exit(status)  # threads of libraries may be at work: one that meets the end of the interpreter aborts it
 
 
 def run(arguments: list[str]) -> int:
