@@ -25,3 +25,22 @@ def impression(number, **changes):
     shown = (Shown(f"i{number}", 0.25), Shown("é😀\0"))
     fields = {"event_id": f"e{number}", "user": "u", "timestamp_s": 1e9 + number, "request_id": "r", "items": shown}
     return ImpressionEvent(**{**fields, "model_version": "v", "variant": "a", **changes})
+
+
+class Sent(list):
+    """A queue that keeps what it is sent: who reads the positions of DynamoDB's events reads them there."""
+
+    def __init__(self):
+        self.shown = []
+
+    def send(self, namespace, events):
+        self.extend(events)
+
+    def send_impressions(self, namespace, impressions):
+        self.shown.append((namespace, impressions))
+
+    def check(self):
+        pass
+
+    def close(self):
+        pass

@@ -4,6 +4,7 @@ from contextlib import closing
 
 import pytest
 from clouds import CLOUDS
+from records import Sent
 
 from recsys.aws.client import BotoClient, connect
 from recsys.aws.dynamodb import DynamoOnlineStore
@@ -16,25 +17,6 @@ EMBEDDED = {
 }
 CLIENTS = {"signed": connect, "boto": BotoClient}
 REMOTE = [f"{cloud} {client}" for cloud in CLOUDS for client in CLIENTS]
-
-
-class Sent(list):
-    """A queue that keeps what it is sent: who reads the positions of DynamoDB's events reads them there."""
-
-    def __init__(self):
-        self.shown = []
-
-    def send(self, namespace, events):
-        self.extend(events)
-
-    def send_impressions(self, namespace, impressions):
-        self.shown.append((namespace, impressions))
-
-    def check(self):
-        pass
-
-    def close(self):
-        pass
 
 
 @pytest.fixture(params=[*EMBEDDED, *REMOTE])

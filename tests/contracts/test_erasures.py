@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 from clouds import CLOUDS
-from records import ranked, state
+from records import Sent, ranked, state
 
 from recsys.aws.client import connect
 from recsys.aws.dynamodb import DynamoOnlineStore
@@ -30,16 +30,6 @@ def event(number, user="anna", at_s=1e9, **changes):
 
 def shown(number, user="anna"):
     return ImpressionEvent(f"s{number}", user, 1e9, "r", "v1", (Shown("i1"),))
-
-
-class Sent(list):
-    def send(self, namespace, some):
-        self.extend(some)
-
-    send_impressions = send
-
-    def close(self):
-        pass
 
 
 @pytest.fixture(params=[*EMBEDDED, *CLOUDS])

@@ -86,7 +86,8 @@ function parsed(text) {
 /** Show what was refused: status, reason, field, and what to do about it. */
 function refusal(error) {
   if (error.isMissing) return note("This server does not offer it.");
-  if (error.status === 404 && error.field?.startsWith("item")) return note("Nobody knows this item: it may have been deleted.");
+  if (error.status === 404 && error.field?.startsWith("item"))
+    return note("Nobody knows this item: it may have been deleted.");
   return make(
     "div",
     { class: "refusal", role: "alert" },
